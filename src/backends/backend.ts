@@ -1,0 +1,140 @@
+import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
+import type { VolumeId } from '../domain/ids.ts'
+import type { PoolInfo, PoolSpec } from '../domain/pool.ts'
+
+/**
+ * One pool of storage on this host. Every pool passes the same contract suite (test/contract/backend-suite.ts).
+ *
+ * A backend stores bytes and the dataset record; it decides nothing about ownership, and knows no HTTP, no Docker
+ * and no store. Every mutation is idempotent: done twice it gives the same state, done to the absent it either
+ * succeeds (removals) or fails with DATASET_MISSING (everything else). It looks at the world, never at a memory of
+ * its own. It touches nothing on the pool that Drover did not make.
+ */
+export interface Backend {
+  readonly spec: PoolSpec
+
+  /**
+   * Checks the pool and makes Drover's directories on it. Continues removals that a crash interrupted.
+   * @throws MISSING_PROGRAM, NOT_PERMITTED, BAD_CONFIG (no such place, wrong file system) with one clear line.
+   */
+  open(): Promise<void>
+
+  /** Lets go of what `open` took (watchers, background work). Leaves mounts alone. */
+  close(): Promise<void>
+
+  info(): Promise<PoolInfo>
+
+  /** Volumes that have a record on this pool, with their records; unreadable or newer records are left out and reported. */
+  list(): Promise<{ records: DatasetRecord[]; foreign: string[] }>
+
+  /** The record, or null when this pool holds nothing of the volume. @throws DATASET_FOREIGN for a newer format. */
+  readRecord(id: VolumeId): Promise<DatasetRecord | null>
+
+  /** Durable when it returns (temporary name, fsync, rename, fsync of the parent). Makes the volume's directory if needed. */
+  writeRecord(record: DatasetRecord): Promise<void>
+
+  /**
+   * Makes an empty live dataset with an empty `data` directory in it, and enforces `sizeBytes` (null: no limit).
+   * An existing live dataset is left as it is, its bytes untouched.
+   */
+  create(id: VolumeId, options: { sizeBytes: number | null }): Promise<LiveDataset>
+
+  /** The live dataset as it is now, all earlier writes counted (it syncs first); null when there is none. */
+  live(id: VolumeId): Promise<LiveDataset | null>
+
+  /** Mounts the live dataset at `path` (made if needed), private. Already mounted there: nothing is done, never a second layer. */
+  mount(id: VolumeId, path: string): Promise<void>
+
+  /**
+   * Unmounts every layer at `path` and removes the directory. Never lazy, never forced.
+   * @throws VOLUME_BUSY when the file system is busy.
+   */
+  unmount(id: VolumeId, path: string): Promise<void>
+
+  /** How mounts and open files of the live dataset can be recognised in /proc. */
+  fingerprint(id: VolumeId): Promise<DatasetFingerprint | null>
+
+  /** Everything written so far is on disk when this returns. */
+  sync(id: VolumeId): Promise<void>
+
+  /**
+   * Removes the volume from this pool. Quick whatever its size: it is renamed out of sight durably, the slow part goes
+   * on in the background and is taken up again by `open`. The absent is a success.
+   */
+  destroy(id: VolumeId): Promise<void>
+
+  /** Removes the live dataset only; snapshots and record stay. The absent is a success. */
+  destroyLive(id: VolumeId): Promise<void>
+
+  /** Bytes that the live dataset (or else its newest snapshot) refers to, by volume; cheap for a thousand volumes. */
+  usage(ids: readonly VolumeId[]): Promise<Map<VolumeId, number>>
+
+  /** Paths, within the volume, of subvolumes or datasets nested in the live dataset. */
+  nested(id: VolumeId): Promise<string[]>
+
+  /** Resolves when background removals have ended. */
+  settled(): Promise<void>
+
+  readonly snapshots?: SnapshotFacet
+  readonly streams?: StreamFacet
+  readonly resizing?: ResizingFacet
+}
+
+export interface LiveDataset {
+  /** The pool's own identity of it (btrfs: subvolume UUID). */
+  readonly uuid: string
+  /** Grows with every change (btrfs: generation). */
+  readonly generation: number
+  readonly sizeBytes: number | null
+}
+
+export interface DatasetFingerprint {
+  /** `major:minor` in mountinfo of the file system. */
+  readonly device: string
+  /** mountinfo roots equal to this, or below it, are mounts of the live dataset. */
+  readonly root: string
+  /** st_dev of files in it, as fs.stat gives it. */
+  readonly statDevice: number
+}
+
+export interface SnapshotFacet {
+  /** Read-only, durable when it returns. An existing snapshot of that name is returned as it is. @throws DATASET_MISSING */
+  create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord>
+  /** What is on the pool, oldest first, as it is now. `origin` is `user` where the pool cannot tell. */
+  list(id: VolumeId): Promise<SnapshotRecord[]>
+  /** The absent is a success. */
+  destroy(id: VolumeId, name: string): Promise<void>
+  /** Still there, still read-only, same uuid and generation: fit to be a base. */
+  intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean>
+  /** An estimate of the bytes that changed in the live dataset since the snapshot was made. */
+  changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number>
+}
+
+export type Argv = readonly [string, ...string[]]
+
+/** Streams are processes: one writes the stream to its stdout, one reads it from its stdin. */
+export interface StreamFacet {
+  /** Streams of the same format can be received by each other's pools. */
+  readonly format: string
+  /** Full without a base. Both are snapshots of this volume. */
+  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv
+  /** Makes an empty place `partial` for it (named after the move) and clears what an earlier try left there. */
+  prepareReceive(id: VolumeId, partial: string): Promise<Argv>
+  /**
+   * After the process ended well: proves that what arrived is the snapshot that was sent, makes it the snapshot
+   * `name` of the volume, read-only, synced to disk. Repeated after success it returns the same.
+   * @throws STREAM_FAILED when the identity is another, DATASET_MISSING when nothing arrived.
+   */
+  finishReceive(id: VolumeId, partial: string, name: string, expectedStreamUuid: string): Promise<SnapshotRecord>
+  /** Removes the partial. The absent is a success. */
+  abortReceive(id: VolumeId, partial: string): Promise<void>
+  /** Partials that exist, of all moves. */
+  partials(id: VolumeId): Promise<string[]>
+  /** A writable live dataset from the snapshot, limit enforced. Exists already and came from that snapshot: left as it is. */
+  promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset>
+}
+
+export interface ResizingFacet {
+  /** @throws BAD_SIZE when less than is used. */
+  resize(id: VolumeId, sizeBytes: number): Promise<void>
+}

@@ -1,0 +1,101 @@
+import type { Host } from '../domain/host.ts'
+import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
+import type { PoolInfo } from '../domain/pool.ts'
+import type { Volume } from '../domain/volume.ts'
+import type { StoredEvent } from '../state/store.ts'
+
+export interface CreateVolumeRequest {
+  readonly name: string
+  /** Host name; default: the host that the request came through. */
+  readonly host?: string | undefined
+  readonly pool?: string | undefined
+  readonly sizeBytes?: number | undefined
+  readonly labels: Readonly<Record<string, string>>
+}
+
+export interface VolumeView extends Volume {
+  /** Name of the owner. */
+  readonly owner: string
+  readonly usedBytes: number | null
+}
+
+/** What `inspect` adds: everything that exists of the volume, on every host that answers. */
+export interface VolumeDetail extends VolumeView {
+  readonly mounted: boolean
+  /** Containers on the owner that refer to it. */
+  readonly containers: readonly { readonly name: string; readonly state: string }[]
+  readonly snapshots: readonly { readonly host: string; readonly name: string; readonly createdAt: string }[]
+  readonly replicas: readonly {
+    readonly host: string
+    readonly pool: string
+    readonly role: string
+    readonly base: string | null
+    readonly keepUntil: string | null
+  }[]
+  readonly partials: readonly { readonly host: string; readonly name: string }[]
+  /** Hosts that did not answer: what they hold is not in the lists above. */
+  readonly unreachable: readonly string[]
+  readonly move: MoveView | null
+}
+
+export interface MoveView extends MoveRecord {
+  readonly from: string
+  readonly to: string
+  /** Of the round under way. */
+  readonly progress: {
+    readonly round: number
+    readonly bytes: number
+    readonly totalBytes: number
+    readonly bytesPerSecond: number
+    readonly remainingMs: number | null
+  } | null
+  readonly totalBytes: number
+}
+
+/** What `--dry-run` prints. */
+export interface MovePlan {
+  readonly volume: string
+  readonly from: string
+  readonly to: string
+  readonly targetPool: string
+  readonly strategy: 'native-full' | 'native-incremental'
+  readonly base: string | null
+  readonly forecast: MoveForecast
+  readonly containers: readonly { readonly name: string; readonly state: string }[]
+  readonly freeBytesOnTarget: number
+}
+
+export interface HostView extends Host {
+  readonly reachable: boolean
+  readonly version: string | null
+}
+
+export interface PoolView extends PoolInfo {
+  readonly host: string
+  readonly volumes: number
+}
+
+/** The control role: what REST, `vol` and Mount ask of the cluster. Present on one host; elsewhere calls are passed on to it. */
+export interface Control {
+  createVolume(request: CreateVolumeRequest): Promise<VolumeView>
+  volumes(): Promise<VolumeView[]>
+  volume(name: string): Promise<VolumeDetail>
+  /** `force`: also when stopped containers refer to it; never while it is mounted by a running one. */
+  removeVolume(name: string, options: { force: boolean; ifVersion?: number | undefined }): Promise<void>
+  resizeVolume(name: string, sizeBytes: number, options: { ifVersion?: number | undefined }): Promise<VolumeView>
+  planMove(name: string, request: MoveRequest): Promise<MovePlan>
+  /** Refuses before anything is touched, or journals the move and runs it in the background. */
+  startMove(name: string, request: MoveRequest): Promise<MoveView>
+  moves(filter: { volume?: string | undefined; open?: boolean | undefined }): Promise<MoveView[]>
+  move(id: string): Promise<MoveView>
+  cancelMove(id: string): Promise<MoveView>
+  hosts(): Promise<HostView[]>
+  removeHost(name: string): Promise<void>
+  pools(): Promise<PoolView[]>
+  /** A line for the second host to run: `vol join ADDR:PORT --token TOKEN`. */
+  issueToken(ttlMs: number): Promise<{ token: string; command: string; expiresAt: string }>
+  events(after: number, limit: number): Promise<StoredEvent[]>
+  lastEventSequence(): Promise<number>
+  /** Calls back on every new event; returns the way to stop. */
+  onEvent(listener: (event: StoredEvent) => void): () => void
+}

@@ -1,0 +1,83 @@
+import type { Epoch } from './dataset.ts'
+import type { ErrorCode } from './errors.ts'
+import type { HostId, MoveId, VolumeId } from './ids.ts'
+
+export const phases = [
+  'plan',
+  'precopy',
+  'quiesce',
+  'delta',
+  'verify',
+  'release',
+  'commit',
+  'activate',
+  'retire',
+] as const
+export type Phase = (typeof phases)[number]
+
+/** `committed` and later only go forward; `aborted` was undone and the source owns. */
+export type MoveState = 'open' | 'verified' | 'committed' | 'active' | 'done' | 'aborted'
+
+export interface MoveRequest {
+  readonly to: string
+  readonly pool?: string | undefined
+  readonly quiesce: 'stop' | 'pause'
+  readonly containers: 'move' | 'stop' | 'refuse'
+  readonly maxDowntimeMs?: number | undefined
+  /** Bytes per second. */
+  readonly bwlimitBytes?: number | undefined
+  /** Mount paths in containers whose bind mounts may be left behind. */
+  readonly dropMounts: readonly string[]
+  readonly healthTimeoutMs: number
+  /** Asked by a Mount on the target: only an idle volume may be pulled. */
+  readonly onlyIdle: boolean
+}
+
+/** One transfer of one snapshot. */
+export interface Round {
+  readonly snapshot: string
+  readonly base: string | null
+  readonly bytes: number
+  readonly ms: number
+}
+
+export interface MoveForecast {
+  readonly bytes: number
+  readonly ms: number
+  readonly downtimeMs: number
+}
+
+/** The journal: the phase is recorded before it acts. */
+export interface MoveRecord {
+  readonly id: MoveId
+  readonly volumeId: VolumeId
+  readonly volumeName: string
+  readonly sourceHostId: HostId
+  readonly targetHostId: HostId
+  readonly sourcePool: string
+  readonly targetPool: string
+  /** n, for the target. */
+  readonly epoch: Epoch
+  /** n + 1, for the way back. */
+  readonly returnEpoch: Epoch
+  readonly request: MoveRequest
+  readonly state: MoveState
+  readonly phase: Phase
+  /** A cancel that was stored before commit; it and commit are compare-and-swaps on this row. */
+  readonly cancelRequested: boolean
+  readonly rounds: readonly Round[]
+  readonly forecast: MoveForecast | null
+  /** The final snapshot S, once taken. */
+  readonly finalSnapshot: string | null
+  readonly quiescedAt: string | null
+  /** From the writers' stop on the source to their start on the target; null when no container was carried. */
+  readonly downtimeMs: number | null
+  /** What did not stop the move but should be known: an unhealthy container, a mount left behind. */
+  readonly warnings: readonly string[]
+  readonly error: { readonly code: ErrorCode; readonly message: string } | null
+  readonly startedAt: string
+  readonly endedAt: string | null
+  readonly version: number
+}
+
+export const isEnded = (move: MoveRecord): boolean => move.state === 'done' || move.state === 'aborted'

@@ -1,0 +1,105 @@
+import { type ChildProcess, fork, type StdioOptions, spawn } from 'node:child_process'
+import { execa } from 'execa'
+import { DroverError } from '../domain/errors.ts'
+import type { Logger } from './logger.ts'
+
+export interface RunOptions {
+  readonly signal?: AbortSignal
+  /** Milliseconds; the process gets SIGKILL then. Default 60,000. */
+  readonly timeoutMs?: number
+  readonly input?: string
+}
+
+export interface RunResult {
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A command that ended badly, with its evidence; rooms turn `stderr` into their own typed errors. */
+export class CommandError extends DroverError {
+  readonly argv: readonly string[]
+  readonly exitCode: number | null
+  readonly stderr: string
+
+  constructor(argv: readonly string[], exitCode: number | null, stderr: string, cause?: unknown) {
+    const last = stderr.trim().split('\n').at(-1) ?? ''
+    super(
+      'COMMAND_FAILED',
+      `${argv.join(' ')} failed (${exitCode === null ? 'no exit status' : `exit ${exitCode}`})${last === '' ? '' : `: ${last}`}`,
+      {
+        details: { argv, exitCode, stderr: stderr.slice(-4096) },
+        cause,
+      },
+    )
+    this.name = 'CommandError'
+    this.argv = argv
+    this.exitCode = exitCode
+    this.stderr = stderr
+  }
+}
+
+/** The only way in this house to start a process. Argument arrays, never a shell. */
+export interface Exec {
+  /**
+   * Runs a command to its end.
+   * @throws {CommandError} on an exit status other than 0, MISSING_PROGRAM when the program is not installed, TIMED_OUT.
+   */
+  run(argv: readonly [string, ...string[]], options?: RunOptions): Promise<RunResult>
+  /** Starts a process whose byte streams the caller joins itself. */
+  spawn(argv: readonly [string, ...string[]], stdio: StdioOptions): ChildProcess
+  /** Starts a module of this project in a Node process of its own, with an IPC channel. */
+  fork(modulePath: string, args: readonly string[]): ChildProcess
+}
+
+const stderrTailBytes = 16_384
+
+export const createExec = (logger: Logger): Exec => ({
+  async run(argv, options = {}) {
+    const [file, ...args] = argv
+    const timeoutMs = options.timeoutMs ?? 60_000
+    const startedAt = performance.now()
+    const result = await execa(file, args, {
+      reject: false,
+      stdin: options.input === undefined ? 'ignore' : 'pipe',
+      ...(options.input === undefined ? {} : { input: options.input }),
+      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+      maxBuffer: 64 * 2 ** 20,
+      stripFinalNewline: false,
+      env: { LC_ALL: 'C' },
+    })
+    const stderr = result.stderr.slice(-stderrTailBytes)
+    logger.debug({ argv, ms: Math.round(performance.now() - startedAt), exitCode: result.exitCode ?? null }, 'command')
+    if (!result.failed) return { stdout: result.stdout, stderr }
+    if (result.isCanceled)
+      throw options.signal?.reason ?? new DroverError('TIMED_OUT', `${argv.join(' ')} was cancelled`)
+    if (result.timedOut) throw new DroverError('TIMED_OUT', `${argv.join(' ')} did not end within ${timeoutMs} ms`)
+    if (result.code === 'ENOENT') {
+      throw new DroverError(
+        'MISSING_PROGRAM',
+        `${file} is not installed; install it (Debian: apt-get install ${debianPackages[file] ?? file})`,
+      )
+    }
+    throw new CommandError(argv, result.exitCode ?? null, stderr, result.cause)
+  },
+
+  spawn(argv, stdio) {
+    const [file, ...args] = argv
+    logger.debug({ argv }, 'spawn')
+    return spawn(file, args, { stdio, env: { ...process.env, LC_ALL: 'C' } })
+  },
+
+  fork(modulePath, args) {
+    return fork(modulePath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'advanced' })
+  },
+})
+
+const debianPackages: Readonly<Record<string, string>> = {
+  btrfs: 'btrfs-progs',
+  'mkfs.btrfs': 'btrfs-progs',
+  mount: 'mount',
+  umount: 'mount',
+  losetup: 'mount',
+  fallocate: 'util-linux',
+}

@@ -1,0 +1,52 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** Makes a rename, creation or removal in `path` survive a power cut. */
+export const syncDirectory = async (path: string): Promise<void> => {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Temporary name, fsync, rename, fsync of the parent: after this returns, the text is on disk whole. */
+export const writeDurably = async (path: string, text: string, mode = 0o600): Promise<void> => {
+  const temporary = `${path}.tmp-${process.pid}-${sequence++}`
+  try {
+    const handle = await open(temporary, 'w', mode)
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+  await syncDirectory(dirname(path))
+}
+let sequence = 0
+
+export const writeJsonDurably = (path: string, value: unknown, mode = 0o600): Promise<void> =>
+  writeDurably(path, `${JSON.stringify(value, null, 2)}\n`, mode)
+
+/** The file's text, or null when there is no such file. */
+export const readIfExists = async (path: string): Promise<string | null> => {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return null
+    throw error
+  }
+}
+
+export const ensureDirectory = async (path: string, mode = 0o700): Promise<void> => {
+  await mkdir(path, { recursive: true, mode })
+}
+
+export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code)

@@ -1,0 +1,57 @@
+import { readdir, readFile, readlink } from 'node:fs/promises'
+import { isErrno } from './files.ts'
+
+/** One line of /proc/PID/mountinfo, see proc(5). */
+export interface MountEntry {
+  /** `major:minor` of the file system. */
+  readonly device: string
+  /** Which directory of the file system is mounted. */
+  readonly root: string
+  readonly mountPoint: string
+  readonly fsType: string
+  readonly source: string
+}
+
+const unescape = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+
+export const parseMountinfo = (text: string): MountEntry[] => {
+  const entries: MountEntry[] = []
+  for (const line of text.split('\n')) {
+    const [before, after] = line.split(' - ')
+    if (before === undefined || after === undefined) continue
+    const [, , device = '', root = '', mountPoint = ''] = before.split(' ')
+    const [fsType = '', source = ''] = after.split(' ')
+    entries.push({ device, root: unescape(root), mountPoint: unescape(mountPoint), fsType, source: unescape(source) })
+  }
+  return entries
+}
+
+/** The mounts that this process sees. */
+export const ownMounts = async (): Promise<MountEntry[]> =>
+  parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'))
+
+/** The mounts of one mount namespace, and a process that lives in it. */
+export interface NamespaceMounts {
+  readonly namespace: string
+  readonly pid: number
+  readonly entries: readonly MountEntry[]
+}
+
+/** Every mount namespace that has a process, each read once. `own` names ours. */
+export const allMounts = async (): Promise<{ own: string; namespaces: NamespaceMounts[] }> => {
+  const own = await readlink('/proc/self/ns/mnt')
+  const seen = new Map<string, NamespaceMounts>()
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  for (const pid of pids) {
+    try {
+      const namespace = await readlink(`/proc/${pid}/ns/mnt`)
+      if (seen.has(namespace)) continue
+      const entries = parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8'))
+      if (entries.length > 0) seen.set(namespace, { namespace, pid: Number(pid), entries })
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT', 'ESRCH', 'EACCES', 'EINVAL')) throw error
+    }
+  }
+  return { own, namespaces: [...seen.values()] }
+}

@@ -1,0 +1,68 @@
+import type { Argv } from '../backends/backend.ts'
+
+/**
+ * One snapshot's stream from one host to another. Each end runs in a process of its own (forked by lib/exec), so that
+ * the API and Docker's calls stay quick; it ends when its `vold` ends.
+ *
+ * The wire, on the target's data port: the source connects and sends a routing preamble in clear, `DROVER/1 <session id>\n`.
+ * The target's `vold` reads just that line, hands the socket to the process of that session, which answers `GO\n`.
+ * Then mutual TLS (AES-128-GCM) inside that connection, certificates of this cluster only, the peer being the very
+ * host that the session was opened for, then frames with a running digest, then an acknowledgement after
+ * the receiving command ended well.
+ */
+export interface TransferResult {
+  readonly bytes: number
+  readonly ms: number
+  /** SHA-256 of the stream, hexadecimal: equal at both ends. Null on a trusted plain link. */
+  readonly digest: string | null
+}
+
+export interface TransferProgress {
+  readonly bytes: number
+}
+
+export interface TlsIdentity {
+  readonly certPem: string
+  readonly keyPem: string
+  readonly caPem: string
+}
+
+export interface ReceiveSpec {
+  readonly sessionId: string
+  readonly argv: Argv
+  /** Host id that the peer's certificate must carry (CN). */
+  readonly peerHostId: string
+  /** True on a trusted link: plain, the socket handed to the command. */
+  readonly plain: boolean
+}
+
+export interface SendSpec {
+  readonly sessionId: string
+  readonly argv: Argv
+  readonly peerHostId: string
+  /** ADDR:PORT of the target's data port. */
+  readonly address: string
+  readonly plain: boolean
+  /** Bytes per second. */
+  readonly bwlimitBytes: number | null
+}
+
+export interface Transfer {
+  /** Resolves when both the stream and the command ended well. @throws STREAM_FAILED, with the command's stderr tail and exit status. */
+  readonly done: Promise<TransferResult>
+  progress(): TransferProgress
+  /** Ends the process and its command; `done` rejects. */
+  abort(): void
+}
+
+/** Both ends, on one host. */
+export interface TransferService {
+  /** Binds the data port. @throws ADDRESS_TAKEN */
+  listen(address: { host: string; port: number }): Promise<void>
+  /** The identity may change when the host joins a cluster. */
+  setIdentity(identity: TlsIdentity): void
+  /** The session waits for its peer from when this resolves; aborts by itself when no peer came within 30 s. */
+  receive(spec: ReceiveSpec): Promise<Transfer>
+  send(spec: SendSpec): Promise<Transfer>
+  close(): Promise<void>
+}
