@@ -12,7 +12,7 @@ export interface MountEntry {
   readonly source: string
 }
 
-const unescape = (text: string): string =>
+const decodeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 
 export const parseMountinfo = (text: string): MountEntry[] => {
@@ -22,7 +22,7 @@ export const parseMountinfo = (text: string): MountEntry[] => {
     if (before === undefined || after === undefined) continue
     const [, , device = '', root = '', mountPoint = ''] = before.split(' ')
     const [fsType = '', source = ''] = after.split(' ')
-    entries.push({ device, root: unescape(root), mountPoint: unescape(mountPoint), fsType, source: unescape(source) })
+    entries.push({ device, root: decodeOctal(root), mountPoint: decodeOctal(mountPoint), fsType, source: decodeOctal(source) })
   }
   return entries
 }
