@@ -1,0 +1,130 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
+import type { Clock } from '../lib/clock.ts'
+import { readBody } from '../lib/http-body.ts'
+import type { Logger } from '../lib/logger.ts'
+import { listenOnUnixSocket, type UnixListener } from '../lib/unix-socket.ts'
+import type { VolumeService } from '../volumes/volume-service.ts'
+import { type Call, calls, defaultLimits, type PluginLimits } from './calls.ts'
+import { type Answer, type Fields, IncompleteRequest, parseFields } from './wire.ts'
+
+export interface VolumePluginParts {
+  readonly service: VolumeService
+  readonly logger: Logger
+  readonly clock: Clock
+  readonly limits?: Partial<PluginLimits>
+}
+
+export interface VolumePlugin {
+  /** Serves `<pluginDir>/drover.sock`, mode 0600; answers its path. @throws ADDRESS_TAKEN, NOT_PERMITTED, BAD_CONFIG */
+  listen(pluginDir: string): Promise<string>
+  /** Takes the socket away first, then lets the calls under way end, for 10 s at most. Idempotent. */
+  close(): Promise<void>
+}
+
+/** How long a stop waits for calls under way. */
+const closeGraceMs = 10_000
+const bodyLimitBytes = 1024 * 1024
+const contentType = 'application/vnd.docker.plugins.v1.2+json'
+
+/** Docker's volume plugin protocol on one side, the volumes of this host on the other. It decides nothing about volumes. */
+export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePluginParts): VolumePlugin => {
+  const allLimits = { ...defaultLimits, ...limits }
+  let listener: UnixListener | null = null
+
+  const server = createServer((request, response) => {
+    // No connection is ever kept: an engine that sends on one that is just closing retries with an empty body.
+    response.setHeader('Connection', 'close')
+    serve(request, response).catch((error: unknown) => {
+      logger.error({ err: error, url: request.url }, 'a plugin call could not be answered')
+      response.destroy()
+    })
+  })
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const startedAt = clock.monotonic()
+    const path = request.url ?? ''
+    const call = calls[path]
+    if (call === undefined || request.method !== 'POST') {
+      request.resume()
+      return answer(response, 404, {
+        Err: `NO_SUCH_ROUTE: ${request.method} ${path} is not a call of a volume plugin; send POST to one that is`,
+      })
+    }
+    try {
+      const body = await readBody(request, bodyLimitBytes)
+      const fields = call.bodyless === true ? {} : parseFields(body)
+      const result = await withinLimit(call, path, fields, response)
+      answer(response, 200, { ...result, Err: '' })
+      logger.debug({ call: path, name: fields['Name'], ms: Math.round(clock.monotonic() - startedAt) }, 'plugin call')
+    } catch (error) {
+      const refusal = asDroverError(error)
+      logger.warn({ call: path, code: refusal.code, err: refusal }, 'plugin call refused')
+      if (call.dropWhenUnknown === true && !isTruth(refusal)) response.destroy()
+      else answer(response, 500, { Err: `${refusal.code}: ${refusal.message}` })
+    }
+  }
+
+  const withinLimit = async (call: Call, path: string, fields: Fields, response: ServerResponse): Promise<Answer> => {
+    const limitMs = allLimits[call.limit]
+    const what = `${path.slice(path.indexOf('.') + 1)} of volume ${JSON.stringify(fields['Name'] ?? '')}`
+    const over = new AbortController()
+    let answered = false
+    const work = call.run(service, fields)
+    const late = async (): Promise<void> => {
+      const gone = response.closed
+      if ((!answered && !gone) || call.abandoned === undefined) return
+      logger.warn({ call: path, name: fields['Name'] }, 'done after its caller had gone: undone')
+      await call.abandoned(service, fields)
+    }
+    const settled = work.then(late, (error: unknown) => {
+      if (answered)
+        logger.warn({ call: path, name: fields['Name'], err: error }, 'failed after its caller was answered')
+    })
+    settled.catch((error: unknown) => logger.error({ call: path, name: fields['Name'], err: error }, 'undoing failed'))
+    const tooLong = clock.sleep(limitMs, over.signal).then(() => {
+      answered = true
+      throw new DroverError(
+        'TIMED_OUT',
+        `${what} is still under way after ${limitMs} ms and goes on by itself; try again in a while`,
+        { details: { limitMs } },
+      )
+    })
+    try {
+      return await Promise.race([work, tooLong])
+    } finally {
+      over.abort()
+      tooLong.catch(() => undefined)
+    }
+  }
+
+  return {
+    async listen(pluginDir) {
+      listener = await listenOnUnixSocket(server, join(pluginDir, 'drover.sock'))
+      logger.info({ socket: listener.path }, 'volume plugin listens')
+      return listener.path
+    },
+    async close() {
+      const enough = new AbortController()
+      if (listener === null) return
+      const closed = listener.close().finally(() => enough.abort())
+      const grace = clock.sleep(closeGraceMs, enough.signal).then(
+        () => server.closeAllConnections(),
+        () => undefined,
+      )
+      await Promise.all([closed, grace])
+    },
+  }
+}
+
+/** What an engine may take for the truth about a volume's existence. */
+const isTruth = (error: DroverError): boolean =>
+  !(error instanceof IncompleteRequest) && hasCode(error, 'NO_SUCH_VOLUME', 'BAD_NAME')
+
+const answer = (response: ServerResponse, status: number, body: Answer): void => {
+  if (response.destroyed) return
+  const text = `${JSON.stringify(body)}\n`
+  response.writeHead(status, { 'Content-Type': contentType, 'Content-Length': Buffer.byteLength(text) })
+  response.end(text)
+}
