@@ -53,16 +53,21 @@ export interface Store {
   volume(id: VolumeId): Promise<Volume | null>
   volumeByName(name: string): Promise<Volume | null>
   volumes(): Promise<Volume[]>
-  /** Writes `next` if the stored row still has `next.version`; answers the row with the version raised by one. @throws NO_SUCH_VOLUME */
+  /**
+   * Writes `next` if the stored row still has `next.version`; answers the row with the version raised by one. Owner, pool
+   * and epoch change here only while the row is `creating` or `unknown`; a ready volume's change by moves.
+   * @throws NO_SUCH_VOLUME, VOLUME_EXISTS when renamed to a name that is taken
+   */
   updateVolume(next: Volume): Promise<Volume>
-  /** Removes the row and records the tombstone in one transaction. @throws MOVE_UNDER_WAY while a move is open */
+  /** Removes the row and records the tombstone in one transaction. @throws MOVE_UNDER_WAY while a move is open, NO_SUCH_VOLUME */
   deleteVolume(id: VolumeId, version: number, tombstone: Tombstone): Promise<void>
   tombstones(): Promise<Tombstone[]>
   dropTombstone(id: VolumeId): Promise<void>
 
   /**
    * idle -> open(M, n, n+1), in one transaction: reserves the two epochs above `volume.reservedEpoch` and opens the move.
-   * `make` gets the two numbers. @throws MOVE_UNDER_WAY, STORE_CONFLICT when `volume.version` is stale
+   * `make` gets the two numbers. @throws MOVE_UNDER_WAY, NO_SUCH_VOLUME, VOLUME_UNKNOWN, STORE_CONFLICT when `volume.version` is
+   * stale or the volume is not ready
    */
   beginMove(volume: Volume, make: (epoch: Epoch, returnEpoch: Epoch) => MoveRecord): Promise<MoveRecord>
   move(id: MoveId): Promise<MoveRecord | null>
@@ -71,7 +76,7 @@ export interface Store {
   /** Journal write; may not change `state` to committed or aborted. @throws STORE_CONFLICT, NO_SUCH_MOVE */
   updateMove(next: MoveRecord): Promise<MoveRecord>
   /**
-   * Cancel against commit, on one row: sets `cancelRequested`. Repeating it is a success.
+   * Cancel against commit, on one row: sets `cancelRequested`. Repeating it is a success, also when it has been obeyed.
    * @throws TOO_LATE when the move has committed or ended, NO_SUCH_MOVE
    */
   requestCancel(id: MoveId): Promise<MoveRecord>
@@ -82,12 +87,19 @@ export interface Store {
   commitMove(ids: readonly MoveId[]): Promise<MoveRecord[]>
   /**
    * open or verified -> aborted; the volume's owner stays the source, its epoch becomes `ownerEpoch`
-   * (e when only sealed, n + 1 when it had released). @throws TOO_LATE when committed
+   * (e when only sealed, n + 1 when it had released). Repeating it with the same epoch is a success.
+   * @throws TOO_LATE when committed
    */
   abortMove(id: MoveId, ownerEpoch: Epoch, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord>
-  /** committed -> active. */
+  /**
+   * committed -> aborted: the target, before it ever wrote `owner`, has durably refused. The source owns again at the
+   * move's `returnEpoch`, no data shipped. Repeating it is a success.
+   * @throws TOO_LATE when the move is active or done, STORE_CONFLICT when it has not committed (abortMove is for those)
+   */
+  returnMove(id: MoveId, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord>
+  /** committed -> active. Repeating it is a success. */
   activateMove(id: MoveId): Promise<MoveRecord>
-  /** active -> done, closes the move on the volume row. */
+  /** active -> done, closes the move on the volume row. Repeating it is a success. */
   finishMove(id: MoveId, endedAt: string): Promise<MoveRecord>
 
   hosts(): Promise<Host[]>
@@ -102,7 +114,7 @@ export interface Store {
   lastEventSequence(): Promise<number>
 
   idempotentAnswer(key: string): Promise<IdempotentAnswer | null>
-  /** Kept for 24 hours. */
+  /** Kept for 24 hours; the first answer of a key stays. @throws IDEMPOTENCY_MISMATCH when the key's digest is another */
   putIdempotentAnswer(answer: IdempotentAnswer, at: string): Promise<void>
 
   close(): Promise<void>
