@@ -28,7 +28,7 @@ export const listenOnUnixSocket = async (server: Server, path: string): Promise<
     )
   }
   await refuseIfTaken(path)
-  const nursery = await mkdtemp(join(dirname(path), '.')).catch((error: unknown) => {
+  const nursery = await mkdtemp(`${dirname(path)}/.`).catch((error: unknown) => {
     throw placeError(path, error)
   })
   try {

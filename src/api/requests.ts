@@ -1,0 +1,90 @@
+import { z } from './zod.ts'
+
+/** What comes in: checked by these, typed by these, described by these. Unknown fields are refused. */
+
+const bytes = z.int().positive().openapi({ description: 'bytes' })
+const milliseconds = z.int().nonnegative().openapi({ description: 'milliseconds' })
+const flag = z
+  .enum(['', 'true', '1', 'false', '0'])
+  .transform((text) => !['false', '0'].includes(text))
+  .openapi({ type: 'boolean' })
+
+export const volumeParams = z.strictObject({ name: z.string() })
+export const hostParams = z.strictObject({ name: z.string() })
+export const moveParams = z.strictObject({ id: z.string() })
+
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  cursor: z.string().optional().openapi({ description: 'nextCursor of the page before' }),
+})
+
+export const movesQuery = pageQuery.extend({
+  volume: z.string().optional(),
+  open: flag.optional().openapi({ description: 'only moves that have not ended' }),
+})
+
+export const removeQuery = z.strictObject({
+  force: flag.default(false).openapi({ description: 'also when stopped containers refer to it' }),
+})
+
+export const eventsQuery = z.strictObject({
+  after: z.coerce
+    .number()
+    .int()
+    .nonnegative()
+    .optional()
+    .openapi({ description: 'sequence of the last event that is known; Last-Event-ID goes before it' }),
+  limit: z.coerce.number().int().min(1).max(1000).default(1000).openapi({ description: 'of a JSON answer' }),
+})
+
+export const createVolumeBody = z
+  .strictObject({
+    name: z.string().openapi({ pattern: '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$' }),
+    host: z.string().optional().openapi({ description: 'default: the host that the request comes through' }),
+    pool: z.string().optional(),
+    sizeBytes: bytes.optional().openapi({ description: 'bytes; without it, the pool is the limit' }),
+    labels: z.record(z.string(), z.string()).default({}),
+  })
+  .openapi('CreateVolume')
+
+export const resizeVolumeBody = z.strictObject({ sizeBytes: bytes }).openapi('ResizeVolume')
+
+export const startMoveBody = z
+  .strictObject({
+    to: z.string().openapi({ description: 'name of the target host' }),
+    pool: z.string().optional(),
+    quiesce: z.enum(['stop', 'pause']).default('stop'),
+    containers: z.enum(['move', 'stop', 'refuse']).default('move'),
+    maxDowntimeMs: milliseconds.optional(),
+    bwlimitBytes: bytes.optional().openapi({ description: 'bytes per second' }),
+    dropMounts: z.array(z.string()).default([]),
+    healthTimeoutMs: milliseconds.default(60_000),
+    onlyIdle: z.boolean().default(false).openapi({ description: 'refuse unless nothing uses the volume' }),
+    dryRun: z.boolean().default(false).openapi({ description: 'answer the plan and do nothing' }),
+  })
+  .openapi('StartMove')
+
+export const issueTokenBody = z
+  .strictObject({ ttlMs: z.int().min(1000).max(2_592_000_000).default(86_400_000) })
+  .openapi('IssueToken')
+
+export const joinClusterBody = z
+  .strictObject({
+    address: z.string().openapi({ description: 'ADDR:PORT of a host of the cluster' }),
+    token: z.string(),
+    adopt: z.boolean().default(false),
+  })
+  .openapi('JoinCluster')
+
+export const joinBody = z
+  .strictObject({
+    secret: z.string(),
+    csrPem: z.string(),
+    hostName: z.string(),
+    address: z.string(),
+    dataAddress: z.string(),
+    pools: z.array(z.string()),
+  })
+  .openapi('JoinRequest')
+
+export const emptyBody = z.strictObject({}).openapi('Nothing')

@@ -1,0 +1,202 @@
+import { type ErrorCode, errorKinds } from '../domain/errors.ts'
+import { phases } from '../domain/move.ts'
+import { z } from './zod.ts'
+
+/** What goes out. Handlers are typed by these, so that the document and the control role cannot drift apart. */
+
+const texts = z.record(z.string(), z.string()).readonly()
+const list = <T extends z.ZodType>(item: T) => z.array(item).readonly()
+const codes = Object.keys(errorKinds) as [ErrorCode, ...ErrorCode[]]
+
+export const pageOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), nextCursor: z.string().nullable() })
+
+const containerView = z.object({ name: z.string(), state: z.string() })
+const forecastView = z.object({ bytes: z.number(), ms: z.number(), downtimeMs: z.number() }).openapi('Forecast')
+
+export const moveView = z
+  .object({
+    id: z.string(),
+    volumeId: z.string(),
+    volumeName: z.string(),
+    from: z.string(),
+    to: z.string(),
+    sourceHostId: z.string(),
+    targetHostId: z.string(),
+    sourcePool: z.string(),
+    targetPool: z.string(),
+    epoch: z.number(),
+    returnEpoch: z.number(),
+    request: z.object({
+      to: z.string(),
+      pool: z.string().optional(),
+      quiesce: z.enum(['stop', 'pause']),
+      containers: z.enum(['move', 'stop', 'refuse']),
+      maxDowntimeMs: z.number().optional(),
+      bwlimitBytes: z.number().optional(),
+      dropMounts: list(z.string()),
+      healthTimeoutMs: z.number(),
+      onlyIdle: z.boolean(),
+    }),
+    state: z.enum(['open', 'verified', 'committed', 'active', 'done', 'aborted']),
+    phase: z.enum(phases),
+    cancelRequested: z.boolean(),
+    rounds: list(z.object({ snapshot: z.string(), base: z.string().nullable(), bytes: z.number(), ms: z.number() })),
+    forecast: forecastView.nullable(),
+    finalSnapshot: z.string().nullable(),
+    quiescedAt: z.string().nullable(),
+    downtimeMs: z.number().nullable(),
+    warnings: list(z.string()),
+    error: z.object({ code: z.enum(codes), message: z.string() }).nullable(),
+    progress: z
+      .object({
+        round: z.number(),
+        bytes: z.number(),
+        totalBytes: z.number(),
+        bytesPerSecond: z.number(),
+        remainingMs: z.number().nullable(),
+      })
+      .nullable(),
+    totalBytes: z.number(),
+    startedAt: z.string(),
+    endedAt: z.string().nullable(),
+    version: z.number(),
+  })
+  .openapi('Move')
+
+export const volumeView = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    state: z.enum(['creating', 'ready', 'deleting', 'unknown']),
+    owner: z.string().openapi({ description: 'name of the owning host' }),
+    ownerHostId: z.string(),
+    pool: z.string(),
+    epoch: z.number(),
+    reservedEpoch: z.number(),
+    openMoveId: z.string().nullable(),
+    sizeBytes: z.number().nullable(),
+    usedBytes: z.number().nullable(),
+    labels: texts,
+    options: texts,
+    createdAt: z.string(),
+    version: z.number(),
+  })
+  .openapi('Volume')
+
+export const volumeDetail = volumeView
+  .extend({
+    mounted: z.boolean(),
+    containers: list(containerView),
+    snapshots: list(z.object({ host: z.string(), name: z.string(), createdAt: z.string() })),
+    replicas: list(
+      z.object({
+        host: z.string(),
+        pool: z.string(),
+        role: z.string(),
+        base: z.string().nullable(),
+        keepUntil: z.string().nullable(),
+      }),
+    ),
+    partials: list(z.object({ host: z.string(), name: z.string() })),
+    unreachable: list(z.string()).openapi({ description: 'hosts whose part is not in the lists' }),
+    move: moveView.nullable(),
+  })
+  .openapi('VolumeDetail')
+
+export const movePlan = z
+  .object({
+    volume: z.string(),
+    from: z.string(),
+    to: z.string(),
+    targetPool: z.string(),
+    strategy: z.enum(['native-full', 'native-incremental']),
+    base: z.string().nullable(),
+    forecast: forecastView,
+    containers: list(containerView),
+    freeBytesOnTarget: z.number(),
+  })
+  .openapi('MovePlan')
+
+export const hostView = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    address: z.string(),
+    dataAddress: z.string(),
+    pools: list(z.string()),
+    control: z.boolean(),
+    fingerprint: z.string(),
+    joinedAt: z.string(),
+    reachable: z.boolean(),
+    version: z.string().nullable(),
+  })
+  .openapi('Host')
+
+export const poolView = z
+  .object({
+    host: z.string(),
+    spec: z.string(),
+    kind: z.string(),
+    totalBytes: z.number(),
+    freeBytes: z.number(),
+    volumes: z.number(),
+  })
+  .openapi('Pool')
+
+export const eventView = z
+  .object({
+    sequence: z.number(),
+    at: z.string(),
+    type: z.string(),
+    data: z.record(z.string(), z.unknown()).readonly(),
+  })
+  .openapi('Event')
+
+export const tokenView = z
+  .object({
+    token: z.string(),
+    command: z.string().openapi({ description: 'the line that the next host runs' }),
+    expiresAt: z.string(),
+  })
+  .openapi('Token')
+
+export const versionView = z
+  .object({
+    version: z.string(),
+    hostName: z.string(),
+    hostId: z.string(),
+    clusterId: z.string(),
+    control: z.boolean(),
+  })
+  .openapi('Version')
+
+export const joinedView = z
+  .object({ hostName: z.string(), hostId: z.string(), clusterId: z.string(), controlAddress: z.string() })
+  .openapi('Joined')
+
+export const joinAnswer = z
+  .object({
+    clusterId: z.string(),
+    hostId: z.string(),
+    controlHostId: z.string(),
+    caPem: z.string(),
+    certPem: z.string(),
+  })
+  .openapi('JoinAnswer')
+
+export const healthView = z.object({ status: z.enum(['ok', 'failing']), problems: z.array(z.string()).optional() })
+
+export const problemView = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.number(),
+    detail: z.string().openapi({ description: 'what happened, to what, what to do' }),
+    code: z.enum(codes),
+    retryable: z.boolean(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  })
+  .openapi('Problem')
+
+export type Problem = z.output<typeof problemView>
