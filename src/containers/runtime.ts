@@ -27,6 +27,8 @@ export interface ContainerSpec {
   readonly name: string
   /** The id it had where it was captured. */
   readonly id: string
+  /** The volume that moves, for which it was captured. */
+  readonly volumeName: string
   readonly imageId: string
   /** What it was created from: a reference such as `postgres:16`, or the image id. */
   readonly imageName: string
@@ -68,8 +70,11 @@ export interface ContainerRuntime {
   allUsers(): Promise<Map<string, ContainerUse[]>>
   /** @throws DOCKER_FAILED when it does not exist */
   capture(containerId: string, volumeName: string): Promise<ContainerSpec>
-  /** On the target: what of these specs cannot be carried here. Empty: all can. `dropMounts` are mount paths that may be left behind. */
-  checkCarry(specs: readonly ContainerSpec[], dropMounts: readonly string[]): Promise<CarryProblem[]>
+  /**
+   * On the target: what of these specs cannot be carried here. Empty: all can. `dropMounts` are mount paths that may be
+   * left behind; containers that `moveId` has made here already are not in the way.
+   */
+  checkCarry(specs: readonly ContainerSpec[], dropMounts: readonly string[], moveId?: MoveId): Promise<CarryProblem[]>
   /** Switches the restart policy off, so that the engine does not start it by itself. The absent is a success. */
   disarm(containerId: string): Promise<void>
   /** Puts the restart policy back. The absent is a success. */
