@@ -57,11 +57,19 @@ export interface DatasetRecord {
   readonly keepUntil: string | null
 }
 
+/** What the mount guard compares a record with. */
+export interface MountContext {
+  readonly clusterId: ClusterId
+  readonly hostId: HostId
+  readonly pool: string
+  /** The live dataset that is really there. */
+  readonly datasetUuid: string | null
+  /** The highest epoch at which anybody is known to own the volume; 0 when nothing was heard. */
+  readonly heardOwnerEpoch: Epoch
+}
+
 /** The one guard of every mount. Returns null when the record allows a writer here, or the reason why not. */
-export const mayMount = (
-  record: DatasetRecord,
-  here: { clusterId: ClusterId; hostId: HostId; pool: string; datasetUuid: string | null },
-): string | null => {
+export const mayMount = (record: DatasetRecord, here: MountContext): string | null => {
   if (record.formatVersion !== 1) return 'its record has a newer format'
   if (record.clusterId !== here.clusterId) return 'it belongs to another cluster'
   if (record.hostId !== here.hostId) return 'its record binds it to another host'
@@ -69,6 +77,8 @@ export const mayMount = (
   if (record.datasetUuid === null || here.datasetUuid === null) return 'its dataset is missing'
   if (record.datasetUuid !== here.datasetUuid) return 'its dataset is not the one its record names'
   if (record.role !== 'owner') return `this copy is ${record.role}, not owner`
-  if (record.seen > record.epoch) return `a higher epoch (${record.seen}) than its own (${record.epoch}) was seen`
+  if (here.heardOwnerEpoch > record.epoch) {
+    return `it was owned at epoch ${here.heardOwnerEpoch} since, this copy is of epoch ${record.epoch}`
+  }
   return null
 }

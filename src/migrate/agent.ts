@@ -1,0 +1,205 @@
+import type { CarryProblem, ContainerSpec, ContainerUse } from '../containers/runtime.ts'
+import type { DatasetRecord, Epoch, SnapshotRecord } from '../domain/dataset.ts'
+import type { Host } from '../domain/host.ts'
+import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
+import type { PoolInfo } from '../domain/pool.ts'
+import type { CatalogTable } from '../volumes/catalog.ts'
+import type { CreateCommand } from '../volumes/lifecycle.ts'
+
+/** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
+export interface MoveCommand {
+  readonly volumeId: VolumeId
+  readonly volumeName: string
+  readonly moveId: MoveId
+  /** n, for the target. */
+  readonly epoch: Epoch
+  /** n + 1, for a way back. */
+  readonly returnEpoch: Epoch
+}
+
+/** What a host holds of one volume, looked up now. */
+export interface Holding {
+  readonly record: DatasetRecord
+  readonly snapshots: readonly SnapshotRecord[]
+  readonly partials: readonly string[]
+  readonly mounted: boolean
+  readonly usedBytes: number | null
+}
+
+export interface SourceObservation {
+  readonly record: DatasetRecord
+  readonly usedBytes: number
+  /** Recorded snapshots that are still as they were recorded: fit to be a base. */
+  readonly intactSnapshots: readonly SnapshotRecord[]
+  readonly nested: readonly string[]
+  readonly uses: readonly ContainerUse[]
+  /** Null when nobody uses it, else words for a person. */
+  readonly inUseBy: string | null
+  /** All containers that refer to it. */
+  readonly specs: readonly ContainerSpec[]
+  readonly streamFormat: string | null
+}
+
+export interface TargetReport {
+  readonly pool: PoolInfo
+  readonly streamFormat: string | null
+  readonly intactSnapshots: readonly SnapshotRecord[]
+  readonly problems: readonly CarryProblem[]
+  readonly role: DatasetRecord['role'] | null
+}
+
+export interface TransferStatus {
+  readonly state: 'running' | 'done' | 'failed'
+  readonly bytes: number
+  readonly ms: number
+  readonly digest: string | null
+  readonly error: string | null
+}
+
+/** What was carried, and under which name it waits on the target. */
+export interface PreparedContainer {
+  readonly id: string
+  readonly spec: ContainerSpec
+}
+
+/**
+ * One host, as the control role and the mover see it. The local agent does it here; the remote agent carries the same calls over mutual
+ * TLS. Every method is idempotent: it looks at the world to know what is still to do. Errors are DroverErrors, carried
+ * whole; HOST_UNREACHABLE says nothing about whether it was done.
+ */
+export interface Agent {
+  ping(args: Record<string, never>): Promise<{ version: string; hostId: HostId }>
+  pools(args: Record<string, never>): Promise<PoolInfo[]>
+  createVolume(args: CreateCommand): Promise<void>
+  removeVolume(args: { volumeId: VolumeId; force: boolean }): Promise<void>
+  resizeVolume(args: { volumeId: VolumeId; sizeBytes: number }): Promise<void>
+  holding(args: { volumeId: VolumeId }): Promise<Holding | null>
+  holdings(args: Record<string, never>): Promise<DatasetRecord[]>
+  users(args: { volumeName: string }): Promise<ContainerUse[]>
+  usage(args: { volumeIds: readonly VolumeId[] }): Promise<Record<string, number>>
+  /** The table of names and who is in the cluster. `behind`: this host has seen a newer store. */
+  setTable(args: TableUpdate): Promise<{ behind: boolean }>
+
+  // The source of a move.
+  observe(args: { volumeId: VolumeId; volumeName: string }): Promise<SourceObservation>
+  beginSource(args: MoveCommand): Promise<void>
+  /** Bytes changed since the snapshot, estimated. */
+  changedBytes(args: MoveCommand & { snapshot: string }): Promise<number>
+  /** `final`: its identity is journaled in the record for the unchanged proof. */
+  snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord>
+  dropSnapshot(args: MoveCommand & { name: string }): Promise<void>
+  send(args: MoveCommand & SendArgs): Promise<void>
+  sendImage(args: MoveCommand & { imageId: string; imageName: string; targetHostId: HostId; targetAddress: string }): Promise<void>
+  /** owner -> sealed. With `onlyIdle` refuses while anything uses it. @throws VOLUME_IN_USE, NESTED_DATASET */
+  seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void>
+  /** Journals the containers, disarms, then stops or pauses them; with `stop` the file system is unmounted when it returns. */
+  quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }>
+  /** Resets the watchdog of a sealed source. */
+  keepAlive(args: MoveCommand): Promise<void>
+  /** Kill, unmount, unchanged proof, then `released`. `changed`: something was written after S, back to delta. */
+  release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }>
+  /** sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. */
+  undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void>
+  /** released -> replica(n, base), containers that were carried removed, live dataset dropped. */
+  retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void>
+
+  // The target of a move.
+  checkTarget(args: { volumeId: VolumeId; pool: string | null; specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<TargetReport>
+  beginTarget(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): Promise<void>
+  hasImage(args: { imageId: string }): Promise<boolean>
+  receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string }>
+  /** Proves what arrived, records it. */
+  received(args: MoveCommand & { sessionId: string; name: string; streamUuid: string }): Promise<SnapshotRecord>
+  prepareContainers(args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<void>
+  /** receiving -> prepared: writable dataset from S, synced to disk before it answers. */
+  prepare(args: MoveCommand & { snapshot: string }): Promise<void>
+  /** prepared -> receiving: more was written on the source after S. */
+  reopenTarget(args: MoveCommand): Promise<void>
+  /** prepared -> owner at n, synced, then mounted. Only after the store committed. */
+  activate(args: MoveCommand): Promise<void>
+  /** Containers get their names and policies; those that ran are started. Resolves when the engine says they run. */
+  startContainers(args: MoveCommand): Promise<{ started: number }>
+  /** Null, or why they are not healthy. */
+  awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }>
+  /** Drops the move's own things but the base. */
+  finishTarget(args: MoveCommand & { base: string }): Promise<void>
+  /** Gives the move up durably, then removes what it made here. @throws TOO_LATE when this host is owner already */
+  refuseTarget(args: MoveCommand): Promise<void>
+
+  // Both ends.
+  /** Resolves when the session ended, or after `waitMs` with the progress so far. */
+  transferStatus(args: { sessionId: string; waitMs: number }): Promise<TransferStatus>
+  abortTransfer(args: { sessionId: string }): Promise<void>
+}
+
+export interface TableUpdate {
+  readonly storeId: string
+  readonly table: CatalogTable
+  readonly hosts: readonly Host[]
+}
+
+export interface SendArgs {
+  readonly sessionId: string
+  readonly snapshot: string
+  readonly base: string | null
+  readonly targetHostId: HostId
+  readonly dataAddress: string
+  readonly plain: boolean
+  readonly ticket: string
+  readonly bwlimitBytes: number | null
+}
+
+export interface ReceiveArgs {
+  readonly sessionId: string
+  readonly sourceHostId: HostId
+  readonly plain: boolean
+  readonly ticket: string
+}
+
+export type AgentMethod = keyof Agent
+
+/** A mapped literal: a method missing here is a compile error, an unknown one is refused on the wire. */
+const table: Record<AgentMethod, true> = {
+  ping: true,
+  pools: true,
+  createVolume: true,
+  removeVolume: true,
+  resizeVolume: true,
+  holding: true,
+  holdings: true,
+  users: true,
+  usage: true,
+  setTable: true,
+  observe: true,
+  beginSource: true,
+  changedBytes: true,
+  snapshot: true,
+  dropSnapshot: true,
+  send: true,
+  sendImage: true,
+  seal: true,
+  quiesce: true,
+  keepAlive: true,
+  release: true,
+  undoSource: true,
+  retire: true,
+  checkTarget: true,
+  beginTarget: true,
+  hasImage: true,
+  receive: true,
+  received: true,
+  prepareContainers: true,
+  prepare: true,
+  reopenTarget: true,
+  activate: true,
+  startContainers: true,
+  awaitHealthy: true,
+  finishTarget: true,
+  refuseTarget: true,
+  transferStatus: true,
+  abortTransfer: true,
+}
+
+export const agentMethods = Object.keys(table) as AgentMethod[]
+
+export const isAgentMethod = (text: string): text is AgentMethod => Object.hasOwn(table, text)

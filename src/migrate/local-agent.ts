@@ -1,0 +1,205 @@
+import type { ContainerRuntime } from '../containers/runtime.ts'
+import type { DatasetRecord } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { VolumeId } from '../domain/ids.ts'
+import type { FirstMount } from '../volumes/first-mount.ts'
+import type { Held, VolumeHost } from '../volumes/host.ts'
+import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
+import { isMountedHere } from '../volumes/usage.ts'
+import type { Agent, Holding, MoveCommand, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
+import { MoveJournal } from './move-journal.ts'
+import { Sessions } from './sessions.ts'
+import { heldIn } from './role-change.ts'
+import { SourceSide } from './source-side.ts'
+import { TargetSide } from './target-side.ts'
+import type { TransferService } from './transfer.ts'
+import { Watchdog } from './watchdog.ts'
+
+export interface LocalAgentParts {
+  readonly host: VolumeHost
+  readonly runtime: ContainerRuntime
+  readonly transfers: TransferService
+  readonly firstMount: FirstMount
+  readonly version: string
+  /** ADDR:PORT that other hosts reach the data port at. */
+  readonly dataAddress: () => string
+  /** Sends an image's tar to another host. */
+  readonly uploadImage: (args: Parameters<Agent['sendImage']>[0], tar: NodeJS.ReadableStream) => Promise<void>
+  readonly acceptTable: (update: TableUpdate) => Promise<{ behind: boolean }>
+}
+
+/** This host's own agent, and what must be taken up again after a restart of `vold`. */
+export interface LocalAgent extends Agent {
+  /** Sealed sources get their watchdog back. */
+  recover(): Promise<void>
+  /** Drops replicas and bases whose time is over. */
+  sweep(): Promise<void>
+  close(): void
+}
+
+export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
+  const { host, runtime, transfers, firstMount } = parts
+  const journal = new MoveJournal(host.dataDir)
+  const sessions = new Sessions(host.clock)
+  const watchdog = new Watchdog(host.clock, host.logger, (command) => unseal(command))
+  const source = new SourceSide(host, runtime, journal, watchdog)
+  const target = new TargetSide(host, runtime, journal, firstMount)
+
+  const unseal = async (command: MoveCommand): Promise<void> => {
+    const held = await host.held(command.volumeId)
+    if (held?.record.moveId !== command.moveId || held.record.role !== 'sealed') return
+    await sessions.abortAll(command.moveId)
+    await source.undoSource({ ...command, ownerEpoch: held.record.epoch, abortStored: false })
+  }
+
+  const holding = async (held: Held): Promise<Holding> => {
+    const { backend, record } = held
+    const [snapshots, partials, mounted, usage] = await Promise.all([
+      backend.snapshots?.list(record.volumeId) ?? [],
+      backend.streams?.partials(record.volumeId) ?? [],
+      isMountedHere(host, held),
+      backend.usage([record.volumeId]),
+    ])
+    return { record, snapshots, partials, mounted, usedBytes: usage.get(record.volumeId) ?? null }
+  }
+
+  return {
+    ping: async () => ({ version: parts.version, hostId: host.identity.hostId }),
+    pools: () => Promise.all(host.backends.map((backend) => backend.info())),
+    createVolume: async (command) => {
+      await createVolume(host, command)
+      await firstMount.trust(command.volumeId)
+    },
+    removeVolume: (command) => removeVolume(host, runtime, command),
+    resizeVolume: ({ volumeId, sizeBytes }) => resizeVolume(host, volumeId, sizeBytes),
+    holding: async ({ volumeId }) => {
+      const held = await host.held(volumeId)
+      return held === null ? null : holding(held)
+    },
+    holdings: async () => (await host.allHeld()).map(({ record }) => record),
+    users: ({ volumeName }) => runtime.usersOf(volumeName),
+    usage: ({ volumeIds }) => usageOf(host, volumeIds),
+    setTable: parts.acceptTable,
+
+    observe: (args) => source.observe(args),
+    beginSource: (args) => source.begin(args),
+    changedBytes: (args) => source.changedBytes(args),
+    snapshot: (args) => source.snapshot(args),
+    dropSnapshot: (args) => source.dropSnapshot(args),
+    send: async (args) => startSend(host, transfers, sessions, args),
+    sendImage: async (args) => parts.uploadImage(args, await runtime.saveImage(args.imageName)),
+    seal: (args) => source.seal(args),
+    quiesce: (args) => source.quiesce(args),
+    keepAlive: (args) => source.keepAlive(args),
+    release: (args) => source.release(args),
+    undoSource: async (args) => {
+      await sessions.abortAll(args.moveId)
+      await source.undoSource(args)
+    },
+    retire: (args) => source.retire(args),
+
+    checkTarget: (args) => target.check(args),
+    beginTarget: async (args) => {
+      transfers.warm()
+      await target.begin(args)
+    },
+    hasImage: ({ imageId }) => runtime.hasImage(imageId),
+    receive: async (args) => {
+      await startReceive(target, transfers, sessions, args)
+      return { dataAddress: parts.dataAddress() }
+    },
+    received: async (args) => {
+      await sessions.result(args.sessionId)
+      return target.received(args)
+    },
+    prepareContainers: (args) => target.prepareContainers(args),
+    prepare: (args) => target.prepare(args),
+    reopenTarget: (args) => target.reopen(args),
+    activate: (args) => target.activate(args),
+    startContainers: (args) => target.startContainers(args),
+    awaitHealthy: (args) => target.awaitHealthy(args),
+    finishTarget: (args) => target.finish(args),
+    refuseTarget: async (args) => {
+      await sessions.abortAll(args.moveId)
+      await target.refuse(args)
+    },
+
+    transferStatus: ({ sessionId, waitMs }) => sessions.status(sessionId, waitMs),
+    abortTransfer: ({ sessionId }) => sessions.abort(sessionId),
+
+    recover: async () => {
+      for (const { record } of await host.allHeld()) {
+        if (record.role === 'sealed' && record.moveId !== null) watchdog.watch(commandFrom(host, record, record.moveId))
+      }
+    },
+    sweep: () => sweep(host),
+    close: () => watchdog.close(),
+  }
+}
+
+const commandFrom = (host: VolumeHost, record: DatasetRecord, moveId: MoveCommand['moveId']): MoveCommand => ({
+  volumeId: record.volumeId,
+  volumeName: record.name,
+  moveId,
+  epoch: record.seen,
+  returnEpoch: host.epochs.seen(record.volumeId),
+})
+
+const usageOf = async (host: VolumeHost, ids: readonly VolumeId[]): Promise<Record<string, number>> => {
+  const all: Record<string, number> = {}
+  for (const backend of host.backends) {
+    for (const [id, bytes] of await backend.usage(ids)) all[id] = bytes
+  }
+  return all
+}
+
+const startSend = async (host: VolumeHost, transfers: TransferService, sessions: Sessions, args: MoveCommand & SendArgs): Promise<void> => {
+  if (sessions.has(args.sessionId)) return
+  const { backend } = await heldIn(host, args, 'owner', 'sealed')
+  if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
+  const transfer = await transfers.send({
+    sessionId: args.sessionId,
+    argv: backend.streams.sendCommand(args.volumeId, args.snapshot, args.base),
+    peerHostId: args.targetHostId,
+    address: args.dataAddress,
+    plain: args.plain,
+    bwlimitBytes: args.bwlimitBytes,
+    ...(args.plain ? { ticket: args.ticket } : {}),
+  })
+  sessions.add(args.sessionId, transfer)
+}
+
+const startReceive = async (target: TargetSide, transfers: TransferService, sessions: Sessions, args: MoveCommand & ReceiveArgs): Promise<void> => {
+  if (sessions.has(args.sessionId)) return
+  // An earlier try of this move, whose control role died, may still be writing into the place we are about to clear.
+  await sessions.abortAll(args.moveId)
+  const argv = await target.prepareReceive(args)
+  const transfer = await transfers.receive({
+    sessionId: args.sessionId,
+    argv,
+    peerHostId: args.sourceHostId,
+    plain: args.plain,
+    ...(args.plain ? { ticket: args.ticket } : {}),
+  })
+  sessions.add(args.sessionId, transfer)
+}
+
+const baseKeptMs = 24 * 3_600_000
+
+const sweep = async (host: VolumeHost): Promise<void> => {
+  const now = host.clock.now()
+  for (const { record } of await host.allHeld()) {
+    await host.locks.run(record.volumeId, async () => {
+      const held = await host.held(record.volumeId)
+      if (held === null || held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
+      const { keepUntil, role, snapshots } = held.record
+      if (role === 'replica' && keepUntil !== null && Date.parse(keepUntil) < now) {
+        await held.backend.destroy(held.record.volumeId)
+      }
+      if (role !== 'owner') return
+      const old = snapshots.filter(({ origin, createdAt }) => origin === 'move' && Date.parse(createdAt) + baseKeptMs < now)
+      for (const snapshot of old) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
+      if (old.length > 0) await held.backend.writeRecord({ ...held.record, snapshots: snapshots.filter((snapshot) => !old.includes(snapshot)) })
+    })
+  }
+}

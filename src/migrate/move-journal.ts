@@ -1,0 +1,68 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ContainerSpec } from '../containers/runtime.ts'
+import type { MoveId } from '../domain/ids.ts'
+import { ensureDirectory, readIfExists, writeJsonDurably } from '../lib/files.ts'
+import type { MoveCommand, PreparedContainer } from './agent.ts'
+
+/** What a source must know to put its writers back, whatever dies. */
+export interface SourceJournal {
+  readonly command: MoveCommand
+  readonly mode: 'stop' | 'pause'
+  /** Whole: a `--rm` container vanishes when it stops. */
+  readonly specs: readonly ContainerSpec[]
+  /** Containers as they are called and known here now, by captured id: one made again has another id. */
+  readonly killed: boolean
+}
+
+export interface TargetJournal {
+  readonly command: MoveCommand
+  readonly containers: readonly PreparedContainer[]
+}
+
+/** One file a move and side under `<data-dir>/moves/`, gone when the move has ended here. */
+export class MoveJournal {
+  readonly #directory: string
+
+  constructor(dataDir: string) {
+    this.#directory = join(dataDir, 'moves')
+  }
+
+  source(id: MoveId): Promise<SourceJournal | null> {
+    return this.#read(`${id}.source.json`)
+  }
+
+  target(id: MoveId): Promise<TargetJournal | null> {
+    return this.#read(`${id}.target.json`)
+  }
+
+  writeSource(journal: SourceJournal): Promise<void> {
+    return this.#write(`${journal.command.moveId}.source.json`, journal)
+  }
+
+  writeTarget(journal: TargetJournal): Promise<void> {
+    return this.#write(`${journal.command.moveId}.target.json`, journal)
+  }
+
+  async drop(id: MoveId, side: 'source' | 'target'): Promise<void> {
+    await rm(join(this.#directory, `${id}.${side}.json`), { force: true })
+  }
+
+  /** Moves that this host journaled as a source and that have not ended here. */
+  async sources(): Promise<SourceJournal[]> {
+    await ensureDirectory(this.#directory)
+    const names = (await readdir(this.#directory)).filter((name) => name.endsWith('.source.json'))
+    const journals = await Promise.all(names.map((name) => this.#read<SourceJournal>(name)))
+    return journals.filter((journal) => journal !== null)
+  }
+
+  async #read<T>(name: string): Promise<T | null> {
+    const text = await readIfExists(join(this.#directory, name))
+    return text === null ? null : JSON.parse(text)
+  }
+
+  async #write(name: string, value: unknown): Promise<void> {
+    await ensureDirectory(this.#directory)
+    await writeJsonDurably(join(this.#directory, name), value)
+  }
+}

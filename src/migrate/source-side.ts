@@ -1,0 +1,262 @@
+import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
+import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { VolumeId } from '../domain/ids.ts'
+import type { Held, VolumeHost } from '../volumes/host.ts'
+import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
+import type { MoveCommand, SourceObservation } from './agent.ts'
+import type { MoveJournal, SourceJournal } from './move-journal.ts'
+import { checkBound, ended, hear, heldIn, write } from './role-change.ts'
+import type { Watchdog } from './watchdog.ts'
+import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
+
+const mountsGoneTimeoutMs = 15_000
+
+/** Snapshot names of a move begin so: they are known for what they are after any crash. */
+export const moveSnapshotPrefix = (command: { moveId: string }): string => `move-${command.moveId}-`
+
+/** What the source of a move does. docs/move-protocol.md has the rules; each method names the one it keeps. */
+export class SourceSide {
+  readonly #host: VolumeHost
+  readonly #runtime: ContainerRuntime
+  readonly #journal: MoveJournal
+  readonly #watchdog: Watchdog
+
+  constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, watchdog: Watchdog) {
+    this.#host = host
+    this.#runtime = runtime
+    this.#journal = journal
+    this.#watchdog = watchdog
+  }
+
+  async observe(args: { volumeId: VolumeId; volumeName: string }): Promise<SourceObservation> {
+    const held = await this.#host.mustHold(args.volumeId)
+    checkBound(this.#host, held)
+    const { backend, record } = held
+    const [usage, nested, uses, use, specs, intactSnapshots] = await Promise.all([
+      backend.usage([args.volumeId]),
+      backend.nested(args.volumeId),
+      this.#runtime.usersOf(args.volumeName),
+      inUseBy(this.#host, this.#runtime, held),
+      captureAll(this.#runtime, args.volumeName),
+      intactOf(held),
+    ])
+    return {
+      record,
+      usedBytes: usage.get(args.volumeId) ?? 0,
+      intactSnapshots,
+      nested,
+      uses,
+      inUseBy: use?.text ?? null,
+      specs,
+      streamFormat: backend.streams?.format ?? null,
+    }
+  }
+
+  begin(command: MoveCommand): Promise<void> {
+    return this.#locked(command, async () => {
+      const held = await this.#host.mustHold(command.volumeId)
+      checkBound(this.#host, held)
+      const { record } = held
+      if (record.moveId === command.moveId) return
+      if (record.role !== 'owner' || record.moveId !== null) {
+        throw new DroverError('STALE_EPOCH', `volume ${record.name} is ${record.role} on host ${this.#host.identity.hostName}; move ${command.moveId} cannot begin`)
+      }
+      await write(held, { moveId: command.moveId, seen: Math.max(record.seen, command.epoch) })
+    })
+  }
+
+  async changedBytes(args: MoveCommand & { snapshot: string }): Promise<number> {
+    const { backend, record } = await this.#host.mustHold(args.volumeId)
+    const since = record.snapshots.find((snapshot) => snapshot.name === args.snapshot)
+    if (since === undefined || backend.snapshots === undefined) {
+      throw new DroverError('NO_SUCH_SNAPSHOT', `volume ${record.name} has no snapshot ${args.snapshot}`)
+    }
+    return backend.snapshots.changedBytes(args.volumeId, since)
+  }
+
+  snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)))
+      const facet = held.backend.snapshots
+      if (facet === undefined) throw new DroverError('INTERNAL', `pool ${held.backend.spec.text} has no snapshots`)
+      const snapshot = await facet.create(args.volumeId, args.name, 'move')
+      await write(held, {
+        snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
+        ...(args.final ? { snapshot: args.name, sealedGeneration: snapshot.generation } : {}),
+      })
+      return snapshot
+    })
+  }
+
+  dropSnapshot(args: MoveCommand & { name: string }): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'owner', 'sealed')
+      if (!args.name.startsWith(moveSnapshotPrefix(args))) {
+        throw new DroverError('INTERNAL', `snapshot ${args.name} was not made by move ${args.moveId}; it was left alone`)
+      }
+      await dropSnapshots(held, (snapshot) => snapshot.name === args.name)
+    })
+  }
+
+  /** Rule 1: seal before stop. Rule 9: nested datasets are looked for again. Rule 13: a pull takes only what is idle. */
+  seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'owner', 'sealed')
+      this.#watchdog.watch(args)
+      if (held.record.role === 'sealed') return
+      if (args.onlyIdle) {
+        const use = await inUseBy(this.#host, this.#runtime, held)
+        if (use !== null) {
+          throw new DroverError('VOLUME_IN_USE', `volume ${held.record.name} is in use on host ${this.#host.identity.hostName} by ${use.text}; stop it there or use vol move`)
+        }
+      }
+      await write(held, { role: 'sealed' })
+    })
+  }
+
+  async quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+    this.#watchdog.watch(args)
+    const held = await heldIn(this.#host, args, 'sealed')
+    const journal = (await this.#journal.source(args.moveId)) ?? (await this.#journalWriters(args))
+    const { specs } = journal
+    await Promise.all(specs.map((spec) => this.#runtime.disarm(spec.id)))
+    if (journal.mode === 'pause' && !journal.killed) await pauseAll(this.#runtime, specs)
+    else await this.#stopAndUnmount(args, held, specs)
+    const nested = await held.backend.nested(args.volumeId)
+    if (nested.length > 0) throw nestedError(held.record.name, nested)
+    return { specs: [...specs] }
+  }
+
+  async keepAlive(command: MoveCommand): Promise<void> {
+    this.#watchdog.watch(command)
+  }
+
+  /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
+  async release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
+    this.#watchdog.watch(args)
+    const before = await heldIn(this.#host, args, 'sealed', 'released')
+    if (before.record.role === 'released') return { changed: false }
+    const journal = await this.#journal.source(args.moveId)
+    if (journal === null) throw new DroverError('STALE_EPOCH', `move ${args.moveId} has journaled no writers on host ${this.#host.identity.hostName}`)
+    if (journal.mode === 'pause' && !journal.killed) {
+      // Journaled before the kill: from here on an undo is a restart.
+      await this.#journal.writeSource({ ...journal, killed: true })
+      await killAll(this.#runtime, journal.specs)
+    }
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'sealed')
+      await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
+      await unmountOurs(this.#host, held)
+      await proveUnused(this.#host, held)
+      if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
+      await write(held, { role: 'released', seen: Math.max(held.record.seen, args.epoch) })
+      this.#watchdog.forget(args.moveId)
+      return { changed: false }
+    })
+  }
+
+  undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return Promise.resolve()
+    return this.#undo(args)
+  }
+
+  async #undo(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
+    await this.#locked(args, async () => {
+      const held = await this.#host.mustHold(args.volumeId)
+      if (held.record.moveId !== args.moveId) return
+      if (held.record.role === 'released' && !args.abortStored) {
+        throw new DroverError('STALE_EPOCH', `volume ${args.volumeName} is released on host ${this.#host.identity.hostName}; only a stored abort brings it back`)
+      }
+      await write(held, { role: 'owner', epoch: Math.max(held.record.epoch, args.ownerEpoch), snapshot: null, sealedGeneration: null })
+    })
+    this.#watchdog.forget(args.moveId)
+    await this.#restoreWriters(args)
+    await this.#locked(args, async () => {
+      const held = await this.#host.mustHold(args.volumeId)
+      if (held.record.moveId !== args.moveId) return
+      const kept = await dropSnapshots(held, (snapshot) => snapshot.name.startsWith(moveSnapshotPrefix(args)))
+      await write(kept, ended(kept.record, args))
+      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+      await this.#journal.drop(args.moveId, 'source')
+    })
+  }
+
+  async retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
+    await this.#locked(args, async () => {
+      const found = await this.#host.held(args.volumeId)
+      if (found?.record.moveId !== args.moveId) return
+      const held = await heldIn(this.#host, args, 'released', 'replica')
+      const journal = await this.#journal.source(args.moveId)
+      if (args.carried) await Promise.all((journal?.specs ?? []).map((spec) => this.#runtime.remove(spec.id)))
+      const replica = await write(held, { role: 'replica', epoch: args.epoch, snapshot: args.base, datasetUuid: null, sealedGeneration: null, keepUntil: args.keepUntil })
+      await held.backend.destroyLive(args.volumeId)
+      const kept = await dropSnapshots(replica, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
+      await write(kept, ended(kept.record, args))
+      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+      await this.#journal.drop(args.moveId, 'source')
+    })
+  }
+
+  #locked<T>(command: MoveCommand, work: () => Promise<T>): Promise<T> {
+    return this.#host.locks.run(command.volumeId, async () => {
+      await hear(this.#host, command)
+      return work()
+    })
+  }
+
+  async #journalWriters(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<SourceJournal> {
+    const specs = await captureAll(this.#runtime, args.volumeName)
+    const journal: SourceJournal = { command: commandOf(args), mode: args.mode, specs, killed: false }
+    await this.#journal.writeSource(journal)
+    return journal
+  }
+
+  async #stopAndUnmount(args: MoveCommand, held: Held, specs: readonly ContainerSpec[]): Promise<void> {
+    await stopAll(this.#runtime, specs)
+    await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
+    await this.#host.locks.run(args.volumeId, () => unmountOurs(this.#host, held))
+  }
+
+  /** The live dataset is as it was at S: nothing was committed to it in a later transaction than S's own. */
+  async #unchanged(held: Held, snapshot: string): Promise<boolean> {
+    const { record, backend } = held
+    const live = await backend.live(record.volumeId)
+    if (live === null) throw new DroverError('DATASET_MISSING', `volume ${record.name} has lost its dataset on host ${this.#host.identity.hostName}`)
+    if (record.snapshot !== snapshot || record.sealedGeneration === null) return false
+    return live.uuid === record.datasetUuid && live.generation <= record.sealedGeneration
+  }
+
+  async #restoreWriters(args: MoveCommand): Promise<void> {
+    const journal = await this.#journal.source(args.moveId)
+    if (journal === null) return
+    await restoreAll(this.#runtime, journal.specs, (spec) => this.#runtime.create(spec, spec.name, args.moveId, []))
+  }
+}
+
+const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
+  volumeId,
+  volumeName,
+  moveId,
+  epoch,
+  returnEpoch,
+})
+
+export const nestedError = (volume: string, nested: readonly string[]): DroverError =>
+  new DroverError('NESTED_DATASET', `volume ${volume} holds nested subvolumes (${nested.slice(0, 3).join(', ')}), which a snapshot would leave empty; remove them or make them directories`, { details: { nested } })
+
+/** Recorded snapshots that are on the pool as they were recorded. */
+export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecord[]> => {
+  const facet = backend.snapshots
+  if (facet === undefined) return []
+  const checked = await Promise.all(record.snapshots.map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)))
+  return checked.filter((snapshot) => snapshot !== null)
+}
+
+/** Removes the snapshots that `which` names, then their entries in the record. */
+export const dropSnapshots = async (held: Held, which: (snapshot: SnapshotRecord) => boolean): Promise<Held> => {
+  const gone = held.record.snapshots.filter(which)
+  for (const snapshot of gone) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
+  return gone.length === 0 ? held : write(held, { snapshots: held.record.snapshots.filter((snapshot) => !which(snapshot)) })
+}

@@ -1,0 +1,272 @@
+import type { Backend, StreamFacet } from '../backends/backend.ts'
+import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
+import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { VolumeId } from '../domain/ids.ts'
+import type { FirstMount } from '../volumes/first-mount.ts'
+import type { Held, VolumeHost } from '../volumes/host.ts'
+import { proveUnused, unmountOurs } from '../volumes/usage.ts'
+import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
+import type { MoveJournal } from './move-journal.ts'
+import { checkBound, ended, hear, heldIn, write } from './role-change.ts'
+import { dropSnapshots, intactOf, moveSnapshotPrefix } from './source-side.ts'
+
+/** The name under which a carried container waits on the target until the move has committed. */
+export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string => `${spec.name}.drover-${command.moveId}`
+
+export const partialName = (command: { moveId: string }): string => `move-${command.moveId}`
+
+/** What the target of a move does. docs/move-protocol.md has the rules. */
+export class TargetSide {
+  readonly #host: VolumeHost
+  readonly #runtime: ContainerRuntime
+  readonly #journal: MoveJournal
+  readonly #firstMount: FirstMount
+
+  constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, firstMount: FirstMount) {
+    this.#host = host
+    this.#runtime = runtime
+    this.#journal = journal
+    this.#firstMount = firstMount
+  }
+
+  async check(args: { volumeId: VolumeId; pool: string | null; specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<TargetReport> {
+    const held = await this.#host.held(args.volumeId)
+    const backend = this.#poolFor(args.pool, held)
+    const [pool, problems] = await Promise.all([backend.info(), this.#runtime.checkCarry(args.specs, args.dropMounts)])
+    const usable = held !== null && held.record.role === 'replica' && held.backend === backend
+    return {
+      pool,
+      streamFormat: backend.streams?.format ?? null,
+      intactSnapshots: usable ? await intactOf(held) : [],
+      problems,
+      role: held?.record.role ?? null,
+    }
+  }
+
+  begin(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await this.#host.held(args.volumeId)
+      if (held === null) {
+        await this.#host.backend(args.pool).writeRecord(this.#newRecord(args))
+        return
+      }
+      checkBound(this.#host, held)
+      const { record } = held
+      if (record.moveId === args.moveId) return
+      // A replica is a base; a refused copy of an ended move is rubbish of ours. Anything else is somebody's data.
+      if (!['replica', 'refused'].includes(record.role) || held.backend.spec.text !== args.pool) {
+        throw new DroverError('DIVERGED', `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`)
+      }
+      await write(held, { role: 'receiving', moveId: args.moveId, seen: Math.max(record.seen, args.epoch), name: args.volumeName, sizeBytes: args.sizeBytes, labels: args.labels, keepUntil: null })
+    })
+  }
+
+  /** Where the stream goes: the command that reads it. */
+  async prepareReceive(args: MoveCommand): Promise<readonly [string, ...string[]]> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'receiving')
+      return streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args))
+    })
+  }
+
+  /** Rule 8: identity proved, recorded with uuid and generation; what was received stays read-only. */
+  received(args: MoveCommand & { name: string; streamUuid: string }): Promise<SnapshotRecord> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'receiving')
+      const known = held.record.snapshots.find((snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid)
+      if (known !== undefined) return known
+      const snapshot = await streamsOf(held.backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
+      await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
+      return snapshot
+    })
+  }
+
+  /** Rule 11: made, without copy-up and not started, before the source lets go. */
+  async prepareContainers(args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<void> {
+    await hear(this.#host, args)
+    await heldIn(this.#host, args, 'receiving', 'prepared')
+    const wanted = new Set(args.specs.map((spec) => waitingName(args, spec)))
+    for (const { id, name, moveId } of await this.#runtime.madeByMoves()) {
+      if (moveId === args.moveId && !wanted.has(name)) await this.#runtime.remove(id)
+    }
+    const containers: PreparedContainer[] = []
+    for (const spec of args.specs) {
+      const id = await this.#runtime.create(spec, waitingName(args, spec), args.moveId, args.dropMounts)
+      containers.push({ id, spec })
+    }
+    await this.#journal.writeTarget({ command: commandOf(args), containers })
+  }
+
+  /** Rule 10: durable before said. */
+  prepare(args: MoveCommand & { snapshot: string }): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'receiving', 'prepared')
+      if (held.record.role === 'prepared' && held.record.snapshot === args.snapshot) return
+      const streams = streamsOf(held.backend)
+      const snapshot = held.record.snapshots.find((other) => other.name === args.snapshot)
+      if (snapshot === undefined || !(await held.backend.snapshots?.intact(args.volumeId, snapshot))) {
+        throw new DroverError('STREAM_FAILED', `host ${this.#host.identity.hostName} does not hold snapshot ${args.snapshot} of volume ${args.volumeName} as it was received`)
+      }
+      // An earlier S of this very move may have been promoted before the source found that more had been written.
+      if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
+      if (held.record.snapshot !== args.snapshot) await held.backend.destroyLive(args.volumeId)
+      const live = await streams.promote(args.volumeId, args.snapshot, { sizeBytes: held.record.sizeBytes })
+      await held.backend.sync(args.volumeId)
+      await write(held, { role: 'prepared', datasetUuid: live.uuid, snapshot: args.snapshot, seen: Math.max(held.record.seen, args.epoch) })
+    })
+  }
+
+  /** More was written on the source after S: the target goes back to receiving. */
+  reopen(args: MoveCommand): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'receiving', 'prepared')
+      if (held.record.role === 'receiving') return
+      const reopened = await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
+      await reopened.backend.destroyLive(args.volumeId)
+    })
+  }
+
+  activate(args: MoveCommand): Promise<void> {
+    return this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'prepared', 'owner')
+      const live = await held.backend.live(args.volumeId)
+      if (live === null || live.uuid !== held.record.datasetUuid) {
+        throw new DroverError('DATASET_MISSING', `volume ${args.volumeName} has lost its dataset on host ${this.#host.identity.hostName}; nothing was made anew`)
+      }
+      if (held.record.role === 'prepared') await write(held, { role: 'owner', epoch: args.epoch })
+      this.#firstMount.settle(args.volumeId)
+      await this.#firstMount.trust(args.volumeId)
+    })
+  }
+
+  async startContainers(args: MoveCommand): Promise<{ started: number }> {
+    const journal = await this.#journal.target(args.moveId)
+    await heldIn(this.#host, args, 'owner')
+    const containers = journal?.containers ?? []
+    await Promise.all(containers.map((container) => this.#start(container)))
+    return { started: containers.filter(({ spec }) => spec.wasRunning).length }
+  }
+
+  async #start({ id, spec }: PreparedContainer): Promise<void> {
+    await this.#runtime.rename(id, spec.name)
+    if (spec.wasRunning) {
+      await this.#runtime.start(id)
+      if (spec.wasPaused) await this.#runtime.pause(id)
+    }
+    await this.#runtime.rearm(id, spec.restartPolicy)
+  }
+
+  async awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }> {
+    const containers = (await this.#journal.target(args.moveId))?.containers ?? []
+    const running = containers.filter(({ spec }) => spec.wasRunning && !spec.wasPaused)
+    const problems = await Promise.all(
+      running.map(async ({ id, spec }) => {
+        const reason = await this.#runtime.awaitHealthy(id, args.timeoutMs)
+        return reason === null ? null : `container ${spec.name}: ${reason}`
+      }),
+    )
+    return { problem: problems.filter((problem) => problem !== null).join('; ') || null }
+  }
+
+  async finish(args: MoveCommand & { base: string }): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
+    await this.#locked(args, async () => {
+      const held = await heldIn(this.#host, args, 'owner')
+      await held.backend.streams?.abortReceive(args.volumeId, partialName(args))
+      const kept = await dropSnapshots(held, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
+      await write(kept, { ...ended(kept.record, args), snapshot: null })
+      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+      await this.#journal.drop(args.moveId, 'target')
+    })
+  }
+
+  /** Durable before anything is removed: from `refused` on, this host takes nothing of the move any more. */
+  async refuse(args: MoveCommand): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
+    await this.#locked(args, async () => {
+      const held = await this.#host.held(args.volumeId)
+      if (held === null || held.record.moveId !== args.moveId) {
+        await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+        return
+      }
+      if (held.record.role === 'owner') {
+        throw new DroverError('TOO_LATE', `host ${this.#host.identity.hostName} owns volume ${args.volumeName} since move ${args.moveId}; going back is another move`)
+      }
+      const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
+      await this.#removeContainers(args)
+      await unmountOurs(this.#host, refused)
+      await proveUnused(this.#host, refused)
+      await this.#dropReceived(refused, args)
+      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+      await this.#journal.drop(args.moveId, 'target')
+    })
+  }
+
+  /** A copy that was a replica before is one again at its old base; else all of it goes. */
+  async #dropReceived(refused: Held, args: MoveCommand): Promise<void> {
+    const { backend } = refused
+    await backend.streams?.abortReceive(args.volumeId, partialName(args))
+    await backend.destroyLive(args.volumeId)
+    const kept = await dropSnapshots(refused, (snapshot) => snapshot.name.startsWith(moveSnapshotPrefix(args)))
+    const base = kept.record.snapshots.at(-1)
+    if (base === undefined) {
+      await backend.destroy(args.volumeId)
+      return
+    }
+    const keepUntil = new Date(this.#host.clock.now() + 24 * 3_600_000).toISOString()
+    await write(kept, { ...ended(kept.record, args), role: 'replica', datasetUuid: null, snapshot: base.name, keepUntil })
+  }
+
+  async #removeContainers(args: MoveCommand): Promise<void> {
+    for (const { id, moveId, name } of await this.#runtime.madeByMoves()) {
+      if (moveId === args.moveId && name.endsWith(`.drover-${args.moveId}`)) await this.#runtime.remove(id)
+    }
+  }
+
+  #locked<T>(command: MoveCommand, work: () => Promise<T>): Promise<T> {
+    return this.#host.locks.run(command.volumeId, async () => {
+      await hear(this.#host, command)
+      return work()
+    })
+  }
+
+  #poolFor(pool: string | null, held: Held | null): Backend {
+    if (pool !== null) return this.#host.backend(pool)
+    return held?.record.role === 'replica' ? held.backend : this.#host.defaultBackend()
+  }
+
+  #newRecord(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): DatasetRecord {
+    const { clusterId, hostId } = this.#host.identity
+    return {
+      formatVersion: 1,
+      clusterId,
+      hostId,
+      pool: args.pool,
+      volumeId: args.volumeId,
+      name: args.volumeName,
+      nameVersion: 1,
+      role: 'receiving',
+      epoch: 0,
+      seen: args.epoch,
+      moveId: args.moveId,
+      endedMoves: [],
+      datasetUuid: null,
+      snapshot: null,
+      sealedGeneration: null,
+      snapshots: [],
+      lease: 'none',
+      sizeBytes: args.sizeBytes,
+      labels: args.labels,
+      createdAt: args.createdAt,
+      keepUntil: null,
+    }
+  }
+}
+
+const streamsOf = (backend: Backend): StreamFacet => {
+  if (backend.streams !== undefined) return backend.streams
+  throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no streams`)
+}
+
+const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({ volumeId, volumeName, moveId, epoch, returnEpoch })

@@ -1,0 +1,73 @@
+import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
+import { DroverError, hasCode } from '../domain/errors.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { VolumeHost, Held } from '../volumes/host.ts'
+import { foreignMounts } from '../volumes/usage.ts'
+
+/** All containers that refer to the volume, captured whole. One that vanishes meanwhile is left out. */
+export const captureAll = async (runtime: ContainerRuntime, volumeName: string): Promise<ContainerSpec[]> => {
+  const uses = await runtime.usersOf(volumeName)
+  const specs = await Promise.all(
+    uses.map(async (use) => {
+      try {
+        return await runtime.capture(use.id, volumeName)
+      } catch (error) {
+        const still = (await runtime.usersOf(volumeName)).some((other) => other.id === use.id)
+        if (still || !hasCode(error, 'DOCKER_FAILED')) throw error
+        return null
+      }
+    }),
+  )
+  return specs.filter((spec) => spec !== null)
+}
+
+/** Containers that run or could: every one of them must be still before S is taken. */
+export const stopAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
+  await Promise.all(specs.map((spec) => runtime.stop(spec.id, spec.stopTimeoutS)))
+}
+
+export const pauseAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
+  await Promise.all(specs.filter((spec) => spec.wasRunning && !spec.wasPaused).map((spec) => runtime.pause(spec.id)))
+}
+
+export const killAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
+  await Promise.all(specs.filter((spec) => spec.wasRunning || spec.wasPaused).map((spec) => runtime.killFrozen(spec.id)))
+}
+
+/** The engine takes its mounts down a moment after it says that a container has ended. @throws VOLUME_BUSY */
+export const awaitNoMounts = async (host: VolumeHost, clock: Clock, held: Held, timeoutMs: number): Promise<void> => {
+  const deadline = clock.monotonic() + timeoutMs
+  for (;;) {
+    const [mount] = await foreignMounts(host, held)
+    if (mount === undefined) return
+    if (clock.monotonic() > deadline) {
+      throw new DroverError(
+        'VOLUME_BUSY',
+        `volume ${held.record.name} is still mounted at ${mount.mountPoint} by process ${mount.pid} in ${mount.namespace} on host ${host.identity.hostName}; end that process or unmount it there`,
+      )
+    }
+    await clock.sleep(20)
+  }
+}
+
+/**
+ * The writers as they were: thawed, or started, or made again when they vanished, and their restart policies put back.
+ * Looks at each container to know what is still to do.
+ */
+export const restoreAll = async (
+  runtime: ContainerRuntime,
+  specs: readonly ContainerSpec[],
+  make: (spec: ContainerSpec) => Promise<string>,
+): Promise<void> => {
+  for (const spec of specs) {
+    const found = await runtime.find(spec.name)
+    const id = found?.id ?? (await make(spec))
+    if (found?.state === 'paused' && !spec.wasPaused) await runtime.unpause(id)
+    const runs = found !== null && ['running', 'paused', 'restarting'].includes(found.state)
+    if (spec.wasRunning && !runs) {
+      await runtime.start(id)
+      if (spec.wasPaused) await runtime.pause(id)
+    }
+    await runtime.rearm(id, spec.restartPolicy)
+  }
+}

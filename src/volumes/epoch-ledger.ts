@@ -1,0 +1,76 @@
+import { join } from 'node:path'
+import type { Epoch } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { MoveId, VolumeId } from '../domain/ids.ts'
+import { readIfExists, writeJsonDurably } from '../lib/files.ts'
+
+interface Heard {
+  readonly seen: Epoch
+  readonly ended: readonly MoveId[]
+}
+
+const rememberedMoves = 16
+
+/**
+ * What this host has heard of each volume's epochs, also of volumes whose data has left it: a late command of an ended
+ * move must be refused although there is no record on any pool any more. One small file, written durably.
+ */
+export class EpochLedger {
+  readonly #path: string
+  readonly #heard: Map<VolumeId, Heard>
+  #writing: Promise<void> = Promise.resolve()
+
+  private constructor(path: string, heard: Map<VolumeId, Heard>) {
+    this.#path = path
+    this.#heard = heard
+  }
+
+  static async open(dataDir: string): Promise<EpochLedger> {
+    const path = join(dataDir, 'epochs.json')
+    const text = await readIfExists(path)
+    const rows: [VolumeId, Heard][] = text === null ? [] : JSON.parse(text)
+    return new EpochLedger(path, new Map(rows))
+  }
+
+  seen(id: VolumeId): Epoch {
+    return this.#heard.get(id)?.seen ?? 0
+  }
+
+  hasEnded(id: VolumeId, move: MoveId): boolean {
+    return this.#heard.get(id)?.ended.includes(move) ?? false
+  }
+
+  /** @throws STALE_EPOCH when the command is of an ended move, or older than what was heard */
+  check(id: VolumeId, move: MoveId, epoch: Epoch): void {
+    if (this.hasEnded(id, move)) {
+      throw new DroverError('STALE_EPOCH', `move ${move} has ended on this host; nothing was done`)
+    }
+    if (epoch < this.seen(id)) {
+      throw new DroverError('STALE_EPOCH', `epoch ${epoch} of move ${move} is older than ${this.seen(id)}, which this host has seen; nothing was done`)
+    }
+  }
+
+  /** Durable when it returns. */
+  async record(id: VolumeId, epoch: Epoch, ended?: MoveId): Promise<void> {
+    const before = this.#heard.get(id) ?? { seen: 0, ended: [] }
+    const isNew = ended !== undefined && !before.ended.includes(ended)
+    if (epoch <= before.seen && !isNew) return
+    this.#heard.set(id, {
+      seen: Math.max(before.seen, epoch),
+      ended: isNew ? [...before.ended, ended].slice(-rememberedMoves) : before.ended,
+    })
+    await this.#write()
+  }
+
+  /** The volume was deleted, by record. */
+  async forget(id: VolumeId): Promise<void> {
+    if (this.#heard.delete(id)) await this.#write()
+  }
+
+  async #write(): Promise<void> {
+    const previous = this.#writing
+    const mine = previous.catch(() => undefined).then(() => writeJsonDurably(this.#path, [...this.#heard]))
+    this.#writing = mine
+    await mine
+  }
+}

@@ -1,0 +1,64 @@
+import { stat } from 'node:fs/promises'
+import { mayMount } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { VolumeId } from '../domain/ids.ts'
+import type { FirstMount } from './first-mount.ts'
+import type { Held, VolumeHost } from './host.ts'
+import { foreignMounts, unmountOurs } from './usage.ts'
+
+/** The directory inside the file system that containers see: a block device's lost+found never shows. */
+export const dataPath = (host: VolumeHost, id: VolumeId): string => `${host.mountPath(id)}/data`
+
+/**
+ * Mounts a volume that this host owns and answers the container's path. Several layers are never stacked.
+ * @throws VOLUME_SEALED, VOLUME_FENCED, DATASET_MISSING
+ */
+export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, caller: string): Promise<string> =>
+  host.locks.run(id, async () => {
+    const held = await host.mustHold(id)
+    const { backend, record } = held
+    const heardOwnerEpoch = await first.heardOwnerEpoch(record)
+    const live = await backend.live(id)
+    const reason = mayMount(record, {
+      ...host.identity,
+      pool: backend.spec.text,
+      datasetUuid: live?.uuid ?? null,
+      heardOwnerEpoch,
+    })
+    if (reason !== null) throw refusal(held, reason, host.identity.hostName)
+    await backend.mount(id, host.mountPath(id))
+    const path = dataPath(host, id)
+    if (!(await stat(path)).isDirectory()) {
+      throw new DroverError('DATASET_MISSING', `volume ${record.name} has no data directory on host ${host.identity.hostName}; it was not mounted`)
+    }
+    host.mounts.add(id, caller)
+    return path
+  })
+
+const refusal = ({ record }: Held, reason: string, hostName: string): DroverError => {
+  if (record.moveId !== null && record.role !== 'owner') {
+    return new DroverError('VOLUME_SEALED', `volume ${record.name} is being moved (move ${record.moveId}): ${reason}; try again when the move has ended`)
+  }
+  if (record.role === 'owner' && reason.includes('missing')) {
+    return new DroverError('DATASET_MISSING', `volume ${record.name} cannot be mounted on host ${hostName}: ${reason}`)
+  }
+  return new DroverError('VOLUME_FENCED', `volume ${record.name} cannot be mounted on host ${hostName}: ${reason}`)
+}
+
+/**
+ * Takes back one Mount. The file system is unmounted when nothing uses it by /proc's word; that it is still used is no
+ * error (engines send Unmounts of mounts that live).
+ */
+export const unmountOwned = (host: VolumeHost, id: VolumeId, caller: string): Promise<void> =>
+  host.locks.run(id, async () => {
+    host.mounts.remove(id, caller)
+    if (!host.mounts.isEmpty(id)) return
+    const held = await host.held(id)
+    if (held === null || (await foreignMounts(host, held)).length > 0) return
+    try {
+      await unmountOurs(host, held)
+    } catch (error) {
+      if (!(error instanceof DroverError) || error.code !== 'VOLUME_BUSY') throw error
+      host.logger.warn({ volume: held.record.name, reason: error.message }, 'unmount put off')
+    }
+  })
