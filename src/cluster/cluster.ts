@@ -59,8 +59,11 @@ export interface CertificateAuthority {
 export interface TokenBook {
   /** @returns the token as text */
   issue(ttlMs: number): Promise<string>
-  /** Uses it up. @throws TOKEN_INVALID when unknown, used or expired */
-  redeem(secret: string): Promise<void>
+  /**
+   * Uses it up, durably. With `use`: runs it first, alone, and leaves the token as it was when it throws.
+   * @throws TOKEN_INVALID when unknown, used or expired, and what `use` throws
+   */
+  redeem(secret: string, use?: () => Promise<void>): Promise<void>
 }
 
 export interface RequestOptions {
