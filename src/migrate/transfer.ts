@@ -6,14 +6,15 @@ import type { Argv } from '../backends/backend.ts'
  *
  * The wire, on the target's data port: the source connects and sends a routing preamble in clear, `DROVER/1 <session id>\n`.
  * The target's `vold` reads just that line, hands the socket to the process of that session, which answers `GO\n`.
- * Then mutual TLS (AES-128-GCM) inside that connection, certificates of this cluster only, the peer being the very
+ * Then mutual TLS (AES-128-GCM, the receiver as TLS's client) inside that connection, certificates of this cluster only, the peer being the very
  * host that the session was opened for, then frames with a running digest, then an acknowledgement after
- * the receiving command ended well.
+ * the receiving command ended well. On a plain link the preambles carry the ticket, and GO and acknowledgement
+ * go over a second connection.
  */
 export interface TransferResult {
   readonly bytes: number
   readonly ms: number
-  /** SHA-256 of the stream, hexadecimal: equal at both ends. Null on a trusted plain link. */
+  /** Digest of the stream as text, equal at both ends and at no other transfer. Null on a trusted plain link. */
   readonly digest: string | null
 }
 
@@ -34,6 +35,8 @@ export interface ReceiveSpec {
   readonly peerHostId: string
   /** True on a trusted link: plain, the socket handed to the command. */
   readonly plain: boolean
+  /** With `plain`: a random word of at least 32 characters, told to both ends over the control channel, good for this session only. */
+  readonly ticket?: string
 }
 
 export interface SendSpec {
@@ -43,6 +46,8 @@ export interface SendSpec {
   /** ADDR:PORT of the target's data port. */
   readonly address: string
   readonly plain: boolean
+  /** As in ReceiveSpec. */
+  readonly ticket?: string
   /** Bytes per second. */
   readonly bwlimitBytes: number | null
 }
@@ -64,5 +69,8 @@ export interface TransferService {
   /** The session waits for its peer from when this resolves; aborts by itself when no peer came within 30 s. */
   receive(spec: ReceiveSpec): Promise<Transfer>
   send(spec: SendSpec): Promise<Transfer>
+  /** A transfer is about to come: its process is started ahead, which saves some 50 ms. Optional to call, cheap to call again. */
+  warm(): void
+  /** Ends every transfer and lets go of the port. */
   close(): Promise<void>
 }

@@ -1,0 +1,57 @@
+import type { ChildProcess, StdioOptions } from 'node:child_process'
+import type { Argv } from '../../backends/backend.ts'
+import { spawnBound } from '../../lib/spawn.ts'
+import { streamFailed } from './failure.ts'
+
+const stderrTailBytes = 4096
+
+/** The command of one end of a stream. */
+export interface StreamCommand {
+  readonly child: ChildProcess
+  /** Resolves on exit status 0. @throws STREAM_FAILED with argv, exit status and the tail of stderr. */
+  readonly ended: Promise<void>
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>
+}
+
+/** `stdin` and `stdout` as for spawn; stderr is kept, its tail at least. */
+export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): StreamCommand => {
+  const child = spawnBound(argv, [stdin, stdout, 'pipe'])
+  let tail = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    tail = (tail + text).slice(-stderrTailBytes)
+  })
+  const closed = Promise.withResolvers<void>()
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once('error', (error) => {
+      closed.resolve()
+      reject(streamFailed(`${argv.join(' ')} could not be started: ${error.message}`, { argv }))
+    })
+    // 'close' comes after stderr was read to its end, so that the tail is whole.
+    child.once('close', (exitCode, signal) => {
+      closed.resolve()
+      if (exitCode === 0) return resolve()
+      const how = signal === null ? `exit status ${exitCode}` : `signal ${signal}`
+      const last = tail.trim().split('\n').slice(-3).join('; ')
+      reject(
+        streamFailed(`${argv.join(' ')} ended with ${how}${last === '' ? '' : `: ${last}`}`, {
+          argv,
+          exitCode,
+          signal,
+          stderr: tail,
+        }),
+      )
+    })
+  })
+  ended.catch(() => {})
+  return {
+    child,
+    ended,
+    kill: () => {
+      child.stdout?.destroy()
+      child.kill('SIGKILL')
+      return closed.promise
+    },
+  }
+}
+export type StdioSlot = Exclude<StdioOptions, string>[number]

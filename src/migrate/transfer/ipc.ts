@@ -1,0 +1,18 @@
+import type { ReceiveSpec, SendSpec, TlsIdentity, TransferResult } from '../transfer.ts'
+
+/** From `vold` to a transfer process. A socket rides beside `socket`; `go` follows once `vold` has closed its own copy of it. */
+export type Order =
+  | { readonly kind: 'send'; readonly spec: SendSpec; readonly identity: TlsIdentity }
+  | { readonly kind: 'receive'; readonly spec: ReceiveSpec; readonly identity: TlsIdentity }
+  | { readonly kind: 'socket'; readonly channel: Channel }
+  | { readonly kind: 'go'; readonly channel: Channel }
+  | { readonly kind: 'abort'; readonly reason: string }
+
+/** What a connection on the data port is for; `status` stands beside `data` on trusted plain links only. */
+export type Channel = 'data' | 'status'
+
+/** From a transfer process to its `vold`. The process ends after `done` and `failed`. */
+export type Report =
+  | { readonly kind: 'progress'; readonly bytes: number }
+  | { readonly kind: 'done'; readonly result: TransferResult }
+  | { readonly kind: 'failed'; readonly message: string; readonly details: Readonly<Record<string, unknown>> }

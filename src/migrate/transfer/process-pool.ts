@@ -1,0 +1,50 @@
+import type { ChildProcess } from 'node:child_process'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Exec } from '../../lib/exec.ts'
+
+const own = fileURLToPath(import.meta.url)
+/** Beside this file, as .ts in development and as .js when compiled. */
+const mainPath = own.replace(/process-pool\.[jt]s$/, `process-main${extname(own)}`)
+
+const spareMs = 60_000
+
+/** Transfer processes. One is started ahead after a use, so that the next round of a move does not wait for its start. */
+export interface ProcessPool {
+  take(): ChildProcess
+  /** Starts the spare one, unless there is one; it ends by itself when it is not used for a minute. */
+  warm(): void
+  close(): void
+}
+
+export const createProcessPool = (exec: Exec): ProcessPool => {
+  let spare: ChildProcess | null = null
+  let timer: NodeJS.Timeout | null = null
+
+  const start = (): ChildProcess => {
+    const child = exec.fork(mainPath, [])
+    child.on('error', () => {})
+    return child
+  }
+  const drop = () => {
+    if (timer !== null) clearTimeout(timer)
+    timer = null
+    spare?.kill('SIGKILL')
+    spare = null
+  }
+  return {
+    take() {
+      const child = spare
+      spare = null
+      if (timer !== null) clearTimeout(timer)
+      timer = null
+      return child?.connected && child.exitCode === null ? child : start()
+    },
+    warm() {
+      if (spare === null || !spare.connected) spare = start()
+      if (timer !== null) clearTimeout(timer)
+      timer = setTimeout(drop, spareMs).unref()
+    },
+    close: drop,
+  }
+}
