@@ -1,6 +1,17 @@
 import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { PoolInfo, PoolSpec } from '../domain/pool.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Exec } from '../lib/exec.ts'
+import type { Logger } from '../lib/logger.ts'
+
+/** What every backend's constructor takes. */
+export interface BackendContext {
+  readonly spec: PoolSpec
+  readonly exec: Exec
+  readonly logger: Logger
+  readonly clock: Clock
+}
 
 /**
  * One pool of storage on this host. Every pool passes the same contract suite (test/contract/backend-suite.ts).
@@ -39,8 +50,11 @@ export interface Backend {
    */
   create(id: VolumeId, options: { sizeBytes: number | null }): Promise<LiveDataset>
 
-  /** The live dataset as it is now, all earlier writes counted (it syncs first); null when there is none. */
-  live(id: VolumeId): Promise<LiveDataset | null>
+  /**
+   * The live dataset as it is now, all earlier writes counted (it syncs first); null when there is none. With
+   * `sync: false` the generation may lag behind and no disk is waited for: enough to know the uuid.
+   */
+  live(id: VolumeId, options?: { sync?: boolean }): Promise<LiveDataset | null>
 
   /** Mounts the live dataset at `path` (made if needed), private. Already mounted there: nothing is done, never a second layer. */
   mount(id: VolumeId, path: string): Promise<void>
@@ -60,13 +74,14 @@ export interface Backend {
   /**
    * Removes the volume from this pool. Quick whatever its size: it is renamed out of sight durably, the slow part goes
    * on in the background and is taken up again by `open`. The absent is a success.
+   * @throws VOLUME_BUSY while any mount namespace has it mounted, DATASET_FOREIGN when it holds no record of ours.
    */
   destroy(id: VolumeId): Promise<void>
 
-  /** Removes the live dataset only; snapshots and record stay. The absent is a success. */
+  /** Removes the live dataset only; snapshots and record stay. The absent is a success. @throws VOLUME_BUSY */
   destroyLive(id: VolumeId): Promise<void>
 
-  /** Bytes that the live dataset (or else its newest snapshot) refers to, by volume; cheap for a thousand volumes. */
+  /** Bytes that the live dataset (or else its newest snapshot) refers to, by volume; cheap for a thousand volumes. Not yet known: left out. */
   usage(ids: readonly VolumeId[]): Promise<Map<VolumeId, number>>
 
   /** Paths, within the volume, of subvolumes or datasets nested in the live dataset. */
@@ -104,8 +119,13 @@ export interface SnapshotFacet {
   list(id: VolumeId): Promise<SnapshotRecord[]>
   /** The absent is a success. */
   destroy(id: VolumeId, name: string): Promise<void>
-  /** Still there, still read-only, same uuid and generation: fit to be a base. */
+  /** Still there, still read-only, same uuid and last change (`generation`): fit to be a base. Using it as one does not change it. */
   intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean>
+  /**
+   * The unchanged proof: nothing was written to the live dataset since this snapshot was made of it. Syncs first. Not fooled by
+   * what changes no content, such as the end of a file that was unlinked but open. @throws DATASET_MISSING
+   */
+  unchangedSince(id: VolumeId, name: string): Promise<boolean>
   /** An estimate of the bytes that changed in the live dataset since the snapshot was made. */
   changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number>
 }

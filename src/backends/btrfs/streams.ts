@@ -1,0 +1,132 @@
+import { mkdir, readdir, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { SnapshotRecord } from '../../domain/dataset.ts'
+import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import { isErrno } from '../../lib/files.ts'
+import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
+import type { BtrfsCommand } from './btrfs-command.ts'
+import { type Layout, subvolumeName } from './layout.ts'
+import type { LiveDatasets } from './live-datasets.ts'
+import type { SubvolumeInfo } from './parse.ts'
+import { missing, namesIn, type Snapshots } from './snapshots.ts'
+import type { Trash } from './trash.ts'
+
+/**
+ * Streams of `btrfs send`. The tools' own protocol version 1: any kernel and btrfs-progs of Debian 12 or later reads it, and
+ * version 2 would only pay for compressed pools.
+ */
+export class Streams implements StreamFacet {
+  readonly format = 'btrfs-send-1'
+  readonly #layout: Layout
+  readonly #command: BtrfsCommand
+  readonly #snapshots: Snapshots
+  readonly #live: LiveDatasets
+  readonly #trash: Trash
+
+  constructor(layout: Layout, command: BtrfsCommand, snapshots: Snapshots, live: LiveDatasets, trash: Trash) {
+    this.#layout = layout
+    this.#command = command
+    this.#snapshots = snapshots
+    this.#live = live
+    this.#trash = trash
+  }
+
+  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv {
+    const parent = base === null ? [] : ['-p', this.#layout.snapshot(id, base)]
+    return ['btrfs', 'send', '-q', ...parent, this.#layout.snapshot(id, snapshot)]
+  }
+
+  async prepareReceive(id: VolumeId, partial: string): Promise<Argv> {
+    const path = this.#layout.partial(id, partial)
+    await this.abortReceive(id, partial)
+    try {
+      await mkdir(this.#layout.partials(id), { mode: 0o700 })
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) throw missing(this.#layout.volume(id))
+      if (!isErrno(error, 'EEXIST')) throw error
+    }
+    await mkdir(path, { mode: 0o700 })
+    return ['btrfs', 'receive', '-q', '-e', path]
+  }
+
+  async finishReceive(
+    id: VolumeId,
+    partial: string,
+    name: string,
+    expectedStreamUuid: string,
+  ): Promise<SnapshotRecord> {
+    const from = this.#layout.partial(id, partial)
+    const home = this.#layout.snapshotHome(id, name)
+    const to = this.#layout.snapshot(id, name)
+    const there = await this.#command.show(to)
+    if (there !== null) {
+      refuseOther(to, there, expectedStreamUuid)
+    } else {
+      const arrived = await this.#arrived(from)
+      refuseOther(from, arrived, expectedStreamUuid)
+      await this.#refuseForeignBase(id, arrived)
+      // What receive wrote may still be in memory, and belongs to the snapshot's last change.
+      await this.#command.sync(this.#layout.where)
+      await mkdir(this.#layout.snapshots(id), { recursive: true, mode: 0o700 })
+      await rename(from, home)
+    }
+    await this.#command.sync(this.#layout.where)
+    const info = await this.#command.show(to)
+    if (info === null) throw missing(to)
+    return this.#snapshots.record(to, name, info, 'move')
+  }
+
+  abortReceive(id: VolumeId, partial: string): Promise<void> {
+    return this.#trash.put(this.#layout.partial(id, partial), `${id}-partial`)
+  }
+
+  partials(id: VolumeId): Promise<string[]> {
+    return namesIn(this.#layout.partials(id))
+  }
+
+  promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset> {
+    return this.#live.promote(id, snapshot, options.sizeBytes)
+  }
+
+  async #arrived(from: string): Promise<SubvolumeInfo> {
+    const names = await readdir(from).catch((error: unknown): string[] => {
+      if (isErrno(error, 'ENOENT')) return []
+      throw error
+    })
+    const info = names.includes(subvolumeName) ? await this.#command.show(join(from, subvolumeName)) : null
+    if (info === null)
+      throw new DroverError('DATASET_MISSING', `no snapshot arrived at ${from}; send it again`, { details: { names } })
+    if (names.length > 1) {
+      throw new DroverError('STREAM_FAILED', `more than a snapshot arrived at ${from}; send it again`, {
+        details: { names },
+      })
+    }
+    return info
+  }
+
+  /**
+   * Receive looks for the base on the whole pool by its stream identity, which a snapshot of a base has too. Only one
+   * of this volume's own snapshots can have been meant.
+   */
+  async #refuseForeignBase(id: VolumeId, arrived: SubvolumeInfo): Promise<void> {
+    if (arrived.parentUuid === null) return
+    for (const name of await namesIn(this.#layout.snapshots(id))) {
+      const info = await this.#command.show(this.#layout.snapshot(id, name))
+      if (info?.uuid === arrived.parentUuid && info.readOnly) return
+    }
+    throw new DroverError(
+      'STREAM_FAILED',
+      `the stream for volume ${id} was received upon ${arrived.parentUuid}, which is no snapshot of it; send it whole`,
+    )
+  }
+}
+
+const refuseOther = (path: string, info: SubvolumeInfo, expectedStreamUuid: string): void => {
+  if (info.readOnly && (info.receivedUuid ?? info.uuid) === expectedStreamUuid) return
+  throw new DroverError(
+    'STREAM_FAILED',
+    `what arrived at ${path} is ${info.readOnly ? (info.receivedUuid ?? info.uuid) : 'incomplete'}, not snapshot ${expectedStreamUuid}; send it again`,
+    { details: { arrived: info, expectedStreamUuid } },
+  )
+}
