@@ -1,5 +1,4 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import * as x509 from '@peculiar/x509'
 import { DroverError } from '../domain/errors.ts'
 import type { ClusterId, HostId } from '../domain/ids.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -13,6 +12,7 @@ import {
   privateKeyPem,
 } from './certificates.ts'
 import type { CertificateAuthority } from './cluster.ts'
+import * as x509 from './x509.ts'
 
 /** A new CA, of a new cluster. */
 export const createAuthority = async (

@@ -1,8 +1,7 @@
-import 'reflect-metadata'
 import { randomBytes, webcrypto, X509Certificate } from 'node:crypto'
-import * as x509 from '@peculiar/x509'
 import { DroverError } from '../domain/errors.ts'
 import type { ClusterId, HostId } from '../domain/ids.ts'
+import * as x509 from './x509.ts'
 
 export const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import { connect, type DetailedPeerCertificate, type PeerCertificate } from 'node:tls'
 import { z } from 'zod'
@@ -52,7 +52,7 @@ export const requestJoin = async (options: JoinOptions): Promise<Identity> => {
   }
   const { controlHost, body } = await postJoin(address, options.address, ca, request)
   const keyPem = await privateKeyPem(keys)
-  const answer = parseAnswer(body, ca, controlHost, options.address)
+  const answer = parseAnswer(body, ca, controlHost, keyPem, options.address)
   const identity: Identity = {
     clusterId: ca.cluster,
     hostId: answer.hostId,
@@ -173,11 +173,12 @@ const answerShape = z.object({
 })
 
 /** What was signed must be what was asked for: a certificate of the pinned CA. */
-const parseAnswer = (body: unknown, ca: PinnedCa, controlHost: HostId, text: string) => {
+const parseAnswer = (body: unknown, ca: PinnedCa, controlHost: HostId, keyPem: string, text: string) => {
   try {
     const answer = answerShape.parse(body)
     const certificate = new X509Certificate(answer.certPem)
     if (!certificate.verify(new X509Certificate(ca.pem).publicKey)) throw new Error('the certificate is of another CA')
+    if (!certificate.checkPrivateKey(createPrivateKey(keyPem))) throw new Error('the certificate is of another key')
     if (answer.clusterId !== ca.cluster || answer.controlHostId !== controlHost) throw new Error('the ids do not fit')
     if (!certificate.subject.split('\n').includes(`CN=${answer.hostId}`)) throw new Error('it is of another host')
     return answer
