@@ -89,7 +89,9 @@ export interface Agent {
   snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord>
   dropSnapshot(args: MoveCommand & { name: string }): Promise<void>
   send(args: MoveCommand & SendArgs): Promise<void>
-  sendImage(args: MoveCommand & { imageId: string; imageName: string; targetHostId: HostId; targetAddress: string }): Promise<void>
+  sendImage(
+    args: MoveCommand & { imageId: string; imageName: string; targetHostId: HostId; targetAddress: string },
+  ): Promise<void>
   /** owner -> sealed. With `onlyIdle` refuses while anything uses it. @throws VOLUME_IN_USE, NESTED_DATASET */
   seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void>
   /** Journals the containers, disarms, then stops or pauses them; with `stop` the file system is unmounted when it returns. */
@@ -104,13 +106,27 @@ export interface Agent {
   retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void>
 
   // The target of a move.
-  checkTarget(args: { volumeId: VolumeId; pool: string | null; specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<TargetReport>
-  beginTarget(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): Promise<void>
+  checkTarget(args: {
+    volumeId: VolumeId
+    pool: string | null
+    specs: readonly ContainerSpec[]
+    dropMounts: readonly string[]
+  }): Promise<TargetReport>
+  beginTarget(
+    args: MoveCommand & {
+      pool: string
+      sizeBytes: number | null
+      labels: Readonly<Record<string, string>>
+      createdAt: string
+    },
+  ): Promise<void>
   hasImage(args: { imageId: string }): Promise<boolean>
   receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string }>
   /** Proves what arrived, records it. */
   received(args: MoveCommand & { sessionId: string; name: string; streamUuid: string }): Promise<SnapshotRecord>
-  prepareContainers(args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<void>
+  prepareContainers(
+    args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
+  ): Promise<void>
   /** receiving -> prepared: writable dataset from S, synced to disk before it answers. */
   prepare(args: MoveCommand & { snapshot: string }): Promise<void>
   /** prepared -> receiving: more was written on the source after S. */

@@ -8,8 +8,8 @@ import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.t
 import { isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
 import { MoveJournal } from './move-journal.ts'
-import { Sessions } from './sessions.ts'
 import { heldIn } from './role-change.ts'
+import { Sessions } from './sessions.ts'
 import { SourceSide } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
 import type { TransferService } from './transfer.ts'
@@ -153,7 +153,12 @@ const usageOf = async (host: VolumeHost, ids: readonly VolumeId[]): Promise<Reco
   return all
 }
 
-const startSend = async (host: VolumeHost, transfers: TransferService, sessions: Sessions, args: MoveCommand & SendArgs): Promise<void> => {
+const startSend = async (
+  host: VolumeHost,
+  transfers: TransferService,
+  sessions: Sessions,
+  args: MoveCommand & SendArgs,
+): Promise<void> => {
   if (sessions.has(args.sessionId)) return
   const { backend } = await heldIn(host, args, 'owner', 'sealed')
   if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
@@ -169,7 +174,12 @@ const startSend = async (host: VolumeHost, transfers: TransferService, sessions:
   sessions.add(args.sessionId, transfer)
 }
 
-const startReceive = async (target: TargetSide, transfers: TransferService, sessions: Sessions, args: MoveCommand & ReceiveArgs): Promise<void> => {
+const startReceive = async (
+  target: TargetSide,
+  transfers: TransferService,
+  sessions: Sessions,
+  args: MoveCommand & ReceiveArgs,
+): Promise<void> => {
   if (sessions.has(args.sessionId)) return
   // An earlier try of this move, whose control role died, may still be writing into the place we are about to clear.
   await sessions.abortAll(args.moveId)
@@ -197,9 +207,15 @@ const sweep = async (host: VolumeHost): Promise<void> => {
         await held.backend.destroy(held.record.volumeId)
       }
       if (role !== 'owner') return
-      const old = snapshots.filter(({ origin, createdAt }) => origin === 'move' && Date.parse(createdAt) + baseKeptMs < now)
+      const old = snapshots.filter(
+        ({ origin, createdAt }) => origin === 'move' && Date.parse(createdAt) + baseKeptMs < now,
+      )
       for (const snapshot of old) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
-      if (old.length > 0) await held.backend.writeRecord({ ...held.record, snapshots: snapshots.filter((snapshot) => !old.includes(snapshot)) })
+      if (old.length > 0)
+        await held.backend.writeRecord({
+          ...held.record,
+          snapshots: snapshots.filter((snapshot) => !old.includes(snapshot)),
+        })
     })
   }
 }

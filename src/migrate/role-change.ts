@@ -30,7 +30,10 @@ export const checkBound = (host: VolumeHost, { record, backend }: Held): void =>
     record.hostId === host.identity.hostId &&
     record.pool === backend.spec.text
   if (bound) return
-  throw new DroverError('DATASET_FOREIGN', `the dataset of volume ${record.name} on host ${host.identity.hostName} is bound to another cluster, host or pool; it was left alone`)
+  throw new DroverError(
+    'DATASET_FOREIGN',
+    `the dataset of volume ${record.name} on host ${host.identity.hostName} is bound to another cluster, host or pool; it was left alone`,
+  )
 }
 
 /** Writes the record with a new role; durable when it returns. */

@@ -60,7 +60,10 @@ export class SourceSide {
       const { record } = held
       if (record.moveId === command.moveId) return
       if (record.role !== 'owner' || record.moveId !== null) {
-        throw new DroverError('STALE_EPOCH', `volume ${record.name} is ${record.role} on host ${this.#host.identity.hostName}; move ${command.moveId} cannot begin`)
+        throw new DroverError(
+          'STALE_EPOCH',
+          `volume ${record.name} is ${record.role} on host ${this.#host.identity.hostName}; move ${command.moveId} cannot begin`,
+        )
       }
       await write(held, { moveId: command.moveId, seen: Math.max(record.seen, command.epoch) })
     })
@@ -77,7 +80,11 @@ export class SourceSide {
 
   snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
     return this.#locked(args, async () => {
-      const held = await heldIn(this.#host, args, ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)))
+      const held = await heldIn(
+        this.#host,
+        args,
+        ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)),
+      )
       const facet = held.backend.snapshots
       if (facet === undefined) throw new DroverError('INTERNAL', `pool ${held.backend.spec.text} has no snapshots`)
       const snapshot = await facet.create(args.volumeId, args.name, 'move')
@@ -93,7 +100,10 @@ export class SourceSide {
     return this.#locked(args, async () => {
       const held = await heldIn(this.#host, args, 'owner', 'sealed')
       if (!args.name.startsWith(moveSnapshotPrefix(args))) {
-        throw new DroverError('INTERNAL', `snapshot ${args.name} was not made by move ${args.moveId}; it was left alone`)
+        throw new DroverError(
+          'INTERNAL',
+          `snapshot ${args.name} was not made by move ${args.moveId}; it was left alone`,
+        )
       }
       await dropSnapshots(held, (snapshot) => snapshot.name === args.name)
     })
@@ -108,7 +118,10 @@ export class SourceSide {
       if (args.onlyIdle) {
         const use = await inUseBy(this.#host, this.#runtime, held)
         if (use !== null) {
-          throw new DroverError('VOLUME_IN_USE', `volume ${held.record.name} is in use on host ${this.#host.identity.hostName} by ${use.text}; stop it there or use vol move`)
+          throw new DroverError(
+            'VOLUME_IN_USE',
+            `volume ${held.record.name} is in use on host ${this.#host.identity.hostName} by ${use.text}; stop it there or use vol move`,
+          )
         }
       }
       await write(held, { role: 'sealed' })
@@ -138,7 +151,11 @@ export class SourceSide {
     const before = await heldIn(this.#host, args, 'sealed', 'released')
     if (before.record.role === 'released') return { changed: false }
     const journal = await this.#journal.source(args.moveId)
-    if (journal === null) throw new DroverError('STALE_EPOCH', `move ${args.moveId} has journaled no writers on host ${this.#host.identity.hostName}`)
+    if (journal === null)
+      throw new DroverError(
+        'STALE_EPOCH',
+        `move ${args.moveId} has journaled no writers on host ${this.#host.identity.hostName}`,
+      )
     if (journal.mode === 'pause' && !journal.killed) {
       // Journaled before the kill: from here on an undo is a restart.
       await this.#journal.writeSource({ ...journal, killed: true })
@@ -166,9 +183,17 @@ export class SourceSide {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
       if (held.record.role === 'released' && !args.abortStored) {
-        throw new DroverError('STALE_EPOCH', `volume ${args.volumeName} is released on host ${this.#host.identity.hostName}; only a stored abort brings it back`)
+        throw new DroverError(
+          'STALE_EPOCH',
+          `volume ${args.volumeName} is released on host ${this.#host.identity.hostName}; only a stored abort brings it back`,
+        )
       }
-      await write(held, { role: 'owner', epoch: Math.max(held.record.epoch, args.ownerEpoch), snapshot: null, sealedGeneration: null })
+      await write(held, {
+        role: 'owner',
+        epoch: Math.max(held.record.epoch, args.ownerEpoch),
+        snapshot: null,
+        sealedGeneration: null,
+      })
     })
     this.#watchdog.forget(args.moveId)
     await this.#restoreWriters(args)
@@ -190,7 +215,14 @@ export class SourceSide {
       const held = await heldIn(this.#host, args, 'released', 'replica')
       const journal = await this.#journal.source(args.moveId)
       if (args.carried) await Promise.all((journal?.specs ?? []).map((spec) => this.#runtime.remove(spec.id)))
-      const replica = await write(held, { role: 'replica', epoch: args.epoch, snapshot: args.base, datasetUuid: null, sealedGeneration: null, keepUntil: args.keepUntil })
+      const replica = await write(held, {
+        role: 'replica',
+        epoch: args.epoch,
+        snapshot: args.base,
+        datasetUuid: null,
+        sealedGeneration: null,
+        keepUntil: args.keepUntil,
+      })
       await held.backend.destroyLive(args.volumeId)
       const kept = await dropSnapshots(replica, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
       await write(kept, ended(kept.record, args))
@@ -223,7 +255,11 @@ export class SourceSide {
   async #unchanged(held: Held, snapshot: string): Promise<boolean> {
     const { record, backend } = held
     const live = await backend.live(record.volumeId)
-    if (live === null) throw new DroverError('DATASET_MISSING', `volume ${record.name} has lost its dataset on host ${this.#host.identity.hostName}`)
+    if (live === null)
+      throw new DroverError(
+        'DATASET_MISSING',
+        `volume ${record.name} has lost its dataset on host ${this.#host.identity.hostName}`,
+      )
     if (record.snapshot !== snapshot || record.sealedGeneration === null) return false
     return live.uuid === record.datasetUuid && live.generation <= record.sealedGeneration
   }
@@ -244,13 +280,19 @@ const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCom
 })
 
 export const nestedError = (volume: string, nested: readonly string[]): DroverError =>
-  new DroverError('NESTED_DATASET', `volume ${volume} holds nested subvolumes (${nested.slice(0, 3).join(', ')}), which a snapshot would leave empty; remove them or make them directories`, { details: { nested } })
+  new DroverError(
+    'NESTED_DATASET',
+    `volume ${volume} holds nested subvolumes (${nested.slice(0, 3).join(', ')}), which a snapshot would leave empty; remove them or make them directories`,
+    { details: { nested } },
+  )
 
 /** Recorded snapshots that are on the pool as they were recorded. */
 export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecord[]> => {
   const facet = backend.snapshots
   if (facet === undefined) return []
-  const checked = await Promise.all(record.snapshots.map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)))
+  const checked = await Promise.all(
+    record.snapshots.map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)),
+  )
   return checked.filter((snapshot) => snapshot !== null)
 }
 
@@ -258,5 +300,7 @@ export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecor
 export const dropSnapshots = async (held: Held, which: (snapshot: SnapshotRecord) => boolean): Promise<Held> => {
   const gone = held.record.snapshots.filter(which)
   for (const snapshot of gone) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
-  return gone.length === 0 ? held : write(held, { snapshots: held.record.snapshots.filter((snapshot) => !which(snapshot)) })
+  return gone.length === 0
+    ? held
+    : write(held, { snapshots: held.record.snapshots.filter((snapshot) => !which(snapshot)) })
 }

@@ -12,7 +12,8 @@ import { checkBound, ended, hear, heldIn, write } from './role-change.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix } from './source-side.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
-export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string => `${spec.name}.drover-${command.moveId}`
+export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string =>
+  `${spec.name}.drover-${command.moveId}`
 
 export const partialName = (command: { moveId: string }): string => `move-${command.moveId}`
 
@@ -30,11 +31,16 @@ export class TargetSide {
     this.#firstMount = firstMount
   }
 
-  async check(args: { volumeId: VolumeId; pool: string | null; specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<TargetReport> {
+  async check(args: {
+    volumeId: VolumeId
+    pool: string | null
+    specs: readonly ContainerSpec[]
+    dropMounts: readonly string[]
+  }): Promise<TargetReport> {
     const held = await this.#host.held(args.volumeId)
     const backend = this.#poolFor(args.pool, held)
     const [pool, problems] = await Promise.all([backend.info(), this.#runtime.checkCarry(args.specs, args.dropMounts)])
-    const usable = held !== null && held.record.role === 'replica' && held.backend === backend
+    const usable = held !== null && ['replica', 'receiving'].includes(held.record.role) && held.backend === backend
     return {
       pool,
       streamFormat: backend.streams?.format ?? null,
@@ -44,7 +50,14 @@ export class TargetSide {
     }
   }
 
-  begin(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): Promise<void> {
+  begin(
+    args: MoveCommand & {
+      pool: string
+      sizeBytes: number | null
+      labels: Readonly<Record<string, string>>
+      createdAt: string
+    },
+  ): Promise<void> {
     return this.#locked(args, async () => {
       const held = await this.#host.held(args.volumeId)
       if (held === null) {
@@ -56,9 +69,20 @@ export class TargetSide {
       if (record.moveId === args.moveId) return
       // A replica is a base; a refused copy of an ended move is rubbish of ours. Anything else is somebody's data.
       if (!['replica', 'refused'].includes(record.role) || held.backend.spec.text !== args.pool) {
-        throw new DroverError('DIVERGED', `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`)
+        throw new DroverError(
+          'DIVERGED',
+          `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`,
+        )
       }
-      await write(held, { role: 'receiving', moveId: args.moveId, seen: Math.max(record.seen, args.epoch), name: args.volumeName, sizeBytes: args.sizeBytes, labels: args.labels, keepUntil: null })
+      await write(held, {
+        role: 'receiving',
+        moveId: args.moveId,
+        seen: Math.max(record.seen, args.epoch),
+        name: args.volumeName,
+        sizeBytes: args.sizeBytes,
+        labels: args.labels,
+        keepUntil: null,
+      })
     })
   }
 
@@ -74,16 +98,25 @@ export class TargetSide {
   received(args: MoveCommand & { name: string; streamUuid: string }): Promise<SnapshotRecord> {
     return this.#locked(args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
-      const known = held.record.snapshots.find((snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid)
+      const known = held.record.snapshots.find(
+        (snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid,
+      )
       if (known !== undefined) return known
-      const snapshot = await streamsOf(held.backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
+      const snapshot = await streamsOf(held.backend).finishReceive(
+        args.volumeId,
+        partialName(args),
+        args.name,
+        args.streamUuid,
+      )
       await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
       return snapshot
     })
   }
 
   /** Rule 11: made, without copy-up and not started, before the source lets go. */
-  async prepareContainers(args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] }): Promise<void> {
+  async prepareContainers(
+    args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
+  ): Promise<void> {
     await hear(this.#host, args)
     await heldIn(this.#host, args, 'receiving', 'prepared')
     const wanted = new Set(args.specs.map((spec) => waitingName(args, spec)))
@@ -106,14 +139,22 @@ export class TargetSide {
       const streams = streamsOf(held.backend)
       const snapshot = held.record.snapshots.find((other) => other.name === args.snapshot)
       if (snapshot === undefined || !(await held.backend.snapshots?.intact(args.volumeId, snapshot))) {
-        throw new DroverError('STREAM_FAILED', `host ${this.#host.identity.hostName} does not hold snapshot ${args.snapshot} of volume ${args.volumeName} as it was received`)
+        throw new DroverError(
+          'STREAM_FAILED',
+          `host ${this.#host.identity.hostName} does not hold snapshot ${args.snapshot} of volume ${args.volumeName} as it was received`,
+        )
       }
       // An earlier S of this very move may have been promoted before the source found that more had been written.
       if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
       if (held.record.snapshot !== args.snapshot) await held.backend.destroyLive(args.volumeId)
       const live = await streams.promote(args.volumeId, args.snapshot, { sizeBytes: held.record.sizeBytes })
       await held.backend.sync(args.volumeId)
-      await write(held, { role: 'prepared', datasetUuid: live.uuid, snapshot: args.snapshot, seen: Math.max(held.record.seen, args.epoch) })
+      await write(held, {
+        role: 'prepared',
+        datasetUuid: live.uuid,
+        snapshot: args.snapshot,
+        seen: Math.max(held.record.seen, args.epoch),
+      })
     })
   }
 
@@ -132,7 +173,10 @@ export class TargetSide {
       const held = await heldIn(this.#host, args, 'prepared', 'owner')
       const live = await held.backend.live(args.volumeId)
       if (live === null || live.uuid !== held.record.datasetUuid) {
-        throw new DroverError('DATASET_MISSING', `volume ${args.volumeName} has lost its dataset on host ${this.#host.identity.hostName}; nothing was made anew`)
+        throw new DroverError(
+          'DATASET_MISSING',
+          `volume ${args.volumeName} has lost its dataset on host ${this.#host.identity.hostName}; nothing was made anew`,
+        )
       }
       if (held.record.role === 'prepared') await write(held, { role: 'owner', epoch: args.epoch })
       this.#firstMount.settle(args.volumeId)
@@ -191,7 +235,10 @@ export class TargetSide {
         return
       }
       if (held.record.role === 'owner') {
-        throw new DroverError('TOO_LATE', `host ${this.#host.identity.hostName} owns volume ${args.volumeName} since move ${args.moveId}; going back is another move`)
+        throw new DroverError(
+          'TOO_LATE',
+          `host ${this.#host.identity.hostName} owns volume ${args.volumeName} since move ${args.moveId}; going back is another move`,
+        )
       }
       const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
       await this.#removeContainers(args)
@@ -215,7 +262,13 @@ export class TargetSide {
       return
     }
     const keepUntil = new Date(this.#host.clock.now() + 24 * 3_600_000).toISOString()
-    await write(kept, { ...ended(kept.record, args), role: 'replica', datasetUuid: null, snapshot: base.name, keepUntil })
+    await write(kept, {
+      ...ended(kept.record, args),
+      role: 'replica',
+      datasetUuid: null,
+      snapshot: base.name,
+      keepUntil,
+    })
   }
 
   async #removeContainers(args: MoveCommand): Promise<void> {
@@ -233,10 +286,17 @@ export class TargetSide {
 
   #poolFor(pool: string | null, held: Held | null): Backend {
     if (pool !== null) return this.#host.backend(pool)
-    return held?.record.role === 'replica' ? held.backend : this.#host.defaultBackend()
+    return held === null ? this.#host.defaultBackend() : held.backend
   }
 
-  #newRecord(args: MoveCommand & { pool: string; sizeBytes: number | null; labels: Readonly<Record<string, string>>; createdAt: string }): DatasetRecord {
+  #newRecord(
+    args: MoveCommand & {
+      pool: string
+      sizeBytes: number | null
+      labels: Readonly<Record<string, string>>
+      createdAt: string
+    },
+  ): DatasetRecord {
     const { clusterId, hostId } = this.#host.identity
     return {
       formatVersion: 1,
@@ -269,4 +329,10 @@ const streamsOf = (backend: Backend): StreamFacet => {
   throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no streams`)
 }
 
-const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({ volumeId, volumeName, moveId, epoch, returnEpoch })
+const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
+  volumeId,
+  volumeName,
+  moveId,
+  epoch,
+  returnEpoch,
+})

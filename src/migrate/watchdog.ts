@@ -42,7 +42,10 @@ export class Watchdog {
     } catch {
       return // forgotten, or heard from
     }
-    this.#logger.warn({ move: command.moveId, volume: command.volumeName }, 'sealed and nothing heard from control: unsealing')
+    this.#logger.warn(
+      { move: command.moveId, volume: command.volumeName },
+      'sealed and nothing heard from control: unsealing',
+    )
     try {
       await this.#expired(command)
     } catch (error) {

@@ -1,7 +1,7 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import { DroverError, hasCode } from '../domain/errors.ts'
 import type { Clock } from '../lib/clock.ts'
-import type { VolumeHost, Held } from '../volumes/host.ts'
+import type { Held, VolumeHost } from '../volumes/host.ts'
 import { foreignMounts } from '../volumes/usage.ts'
 
 /** All containers that refer to the volume, captured whole. One that vanishes meanwhile is left out. */
@@ -31,7 +31,9 @@ export const pauseAll = async (runtime: ContainerRuntime, specs: readonly Contai
 }
 
 export const killAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
-  await Promise.all(specs.filter((spec) => spec.wasRunning || spec.wasPaused).map((spec) => runtime.killFrozen(spec.id)))
+  await Promise.all(
+    specs.filter((spec) => spec.wasRunning || spec.wasPaused).map((spec) => runtime.killFrozen(spec.id)),
+  )
 }
 
 /** The engine takes its mounts down a moment after it says that a container has ended. @throws VOLUME_BUSY */

@@ -46,7 +46,10 @@ export class EpochLedger {
       throw new DroverError('STALE_EPOCH', `move ${move} has ended on this host; nothing was done`)
     }
     if (epoch < this.seen(id)) {
-      throw new DroverError('STALE_EPOCH', `epoch ${epoch} of move ${move} is older than ${this.seen(id)}, which this host has seen; nothing was done`)
+      throw new DroverError(
+        'STALE_EPOCH',
+        `epoch ${epoch} of move ${move} is older than ${this.seen(id)}, which this host has seen; nothing was done`,
+      )
     }
   }
 

@@ -72,7 +72,10 @@ export class VolumeHost {
     const found = this.backends.find((backend) => backend.spec.text === spec)
     if (found !== undefined) return found
     const here = this.backends.map((backend) => backend.spec.text).join(', ')
-    throw new DroverError('NO_SUCH_POOL', `host ${this.#identity.hostName} has no pool ${spec}; it has ${here || 'none'}`)
+    throw new DroverError(
+      'NO_SUCH_POOL',
+      `host ${this.#identity.hostName} has no pool ${spec}; it has ${here || 'none'}`,
+    )
   }
 
   defaultBackend(): Backend {

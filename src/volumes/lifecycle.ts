@@ -23,7 +23,10 @@ export const createVolume = (host: VolumeHost, command: CreateCommand): Promise<
     const backend = host.backend(command.pool)
     const { freeBytes } = await backend.info()
     if (freeBytes < minimumFreeBytes) {
-      throw new DroverError('NO_SPACE', `no space in pool ${command.pool} for volume ${command.name}: ${minimumFreeBytes} bytes are needed, ${freeBytes} are free; remove volumes or enlarge the pool`)
+      throw new DroverError(
+        'NO_SPACE',
+        `no space in pool ${command.pool} for volume ${command.name}: ${minimumFreeBytes} bytes are needed, ${freeBytes} are free; remove volumes or enlarge the pool`,
+      )
     }
     await host.epochs.record(command.volumeId, command.epoch)
     const live = await backend.create(command.volumeId, { sizeBytes: command.sizeBytes })
@@ -71,19 +74,31 @@ export const removeVolume = (
     if (held === null) return
     const { record, backend } = held
     if (record.clusterId !== host.identity.clusterId || record.hostId !== host.identity.hostId) {
-      throw new DroverError('DATASET_FOREIGN', `the dataset of volume ${record.name} on host ${host.identity.hostName} belongs to another host or cluster; it was left alone`)
+      throw new DroverError(
+        'DATASET_FOREIGN',
+        `the dataset of volume ${record.name} on host ${host.identity.hostName} belongs to another host or cluster; it was left alone`,
+      )
     }
     if (record.moveId !== null) {
-      throw new DroverError('MOVE_UNDER_WAY', `volume ${record.name} is in move ${record.moveId}; wait for its end or cancel it`)
+      throw new DroverError(
+        'MOVE_UNDER_WAY',
+        `volume ${record.name} is in move ${record.moveId}; wait for its end or cancel it`,
+      )
     }
     const use = await inUseBy(host, runtime, held)
     if (use !== null) {
-      throw new DroverError('VOLUME_IN_USE', `volume ${record.name} is in use on host ${host.identity.hostName} by ${use.text}; stop it first`)
+      throw new DroverError(
+        'VOLUME_IN_USE',
+        `volume ${record.name} is in use on host ${host.identity.hostName} by ${use.text}; stop it first`,
+      )
     }
     if (record.role === 'owner' && !command.force) {
       const [stopped] = await runtime.usersOf(record.name)
       if (stopped !== undefined) {
-        throw new DroverError('VOLUME_IN_USE', `volume ${record.name} is referred to by stopped container ${stopped.name} on host ${host.identity.hostName}; remove that container or use --force`)
+        throw new DroverError(
+          'VOLUME_IN_USE',
+          `volume ${record.name} is referred to by stopped container ${stopped.name} on host ${host.identity.hostName}; remove that container or use --force`,
+        )
       }
     }
     await unmountOurs(host, held)
@@ -95,7 +110,10 @@ export const resizeVolume = (host: VolumeHost, volumeId: VolumeId, sizeBytes: nu
   host.locks.run(volumeId, async () => {
     const { backend, record } = await host.mustHold(volumeId)
     if (record.role !== 'owner') {
-      throw new DroverError('VOLUME_SEALED', `volume ${record.name} is ${record.role} on host ${host.identity.hostName}; resize it after its move`)
+      throw new DroverError(
+        'VOLUME_SEALED',
+        `volume ${record.name} is ${record.role} on host ${host.identity.hostName}; resize it after its move`,
+      )
     }
     if (backend.resizing === undefined) {
       throw new DroverError('BAD_SIZE', `pool ${backend.spec.text} cannot resize volumes`)

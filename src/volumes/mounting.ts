@@ -29,7 +29,10 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
     await backend.mount(id, host.mountPath(id))
     const path = dataPath(host, id)
     if (!(await stat(path)).isDirectory()) {
-      throw new DroverError('DATASET_MISSING', `volume ${record.name} has no data directory on host ${host.identity.hostName}; it was not mounted`)
+      throw new DroverError(
+        'DATASET_MISSING',
+        `volume ${record.name} has no data directory on host ${host.identity.hostName}; it was not mounted`,
+      )
     }
     host.mounts.add(id, caller)
     return path
@@ -37,7 +40,10 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
 
 const refusal = ({ record }: Held, reason: string, hostName: string): DroverError => {
   if (record.moveId !== null && record.role !== 'owner') {
-    return new DroverError('VOLUME_SEALED', `volume ${record.name} is being moved (move ${record.moveId}): ${reason}; try again when the move has ended`)
+    return new DroverError(
+      'VOLUME_SEALED',
+      `volume ${record.name} is being moved (move ${record.moveId}): ${reason}; try again when the move has ended`,
+    )
   }
   if (record.role === 'owner' && reason.includes('missing')) {
     return new DroverError('DATASET_MISSING', `volume ${record.name} cannot be mounted on host ${hostName}: ${reason}`)

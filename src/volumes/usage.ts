@@ -38,7 +38,8 @@ export const inUseBy = async (
   if (names.length > 0) return { text: names.join(', '), containers }
   const mounts = await foreignMounts(host, held)
   const [first] = mounts
-  if (first !== undefined) return { text: `process ${first.pid}, which has it mounted at ${first.mountPoint}`, containers }
+  if (first !== undefined)
+    return { text: `process ${first.pid}, which has it mounted at ${first.mountPoint}`, containers }
   if (host.mounts.answeredWithin(held.record.volumeId, mountGraceMs)) {
     return { text: 'a container that is being started', containers }
   }

@@ -1,0 +1,49 @@
+import { Router } from 'express'
+import { DroverError } from '../domain/errors.ts'
+import type { HostId } from '../domain/ids.ts'
+import { readBody } from '../lib/http-body.ts'
+import { type Agent, isAgentMethod } from '../migrate/agent.ts'
+import { sendJson } from './problem.ts'
+
+export interface AgentRouteParts {
+  readonly agent: Agent
+  /** The host that may command: the one with the control role. */
+  controlHostId(): HostId
+  /** A tar as `docker save` writes it. */
+  loadImage(tar: NodeJS.ReadableStream, imageId: string, imageName: string): Promise<void>
+}
+
+/** A move's specifications of many containers, and a table of thousands of volumes. */
+const bodyLimitBytes = 64 * 2 ** 20
+
+/** What any host of the cluster may ask; the rest is for the control role. */
+const forAll: readonly string[] = ['ping', 'holding']
+
+/** The agent's calls over HTTP: POST /agent/METHOD with the arguments as JSON, `{"result": ...}` back. */
+export const createAgentRoutes = (parts: AgentRouteParts): Router => {
+  const router = Router()
+  router.post('/image', async (request, response) => {
+    const imageId = headerOf(request.headers['drover-image-id'])
+    const imageName = headerOf(request.headers['drover-image-name'])
+    await parts.loadImage(request, imageId, imageName)
+    sendJson(response, 200, {})
+  })
+  router.post('/:method', async (request, response) => {
+    const { method } = request.params
+    if (!isAgentMethod(method))
+      throw new DroverError('NO_SUCH_ROUTE', `agents have no call ${method}; see that all hosts run one version`)
+    if (!forAll.includes(method) && response.locals.peer !== parts.controlHostId()) {
+      throw new DroverError('FORBIDDEN', `only the host with the control role may ask ${method} of this host`)
+    }
+    const args = JSON.parse((await readBody(request, bodyLimitBytes)).toString('utf8'))
+    const call = parts.agent[method] as (args: unknown) => Promise<unknown>
+    const result = await call(args)
+    sendJson(response, 200, { result: result ?? null })
+  })
+  return router
+}
+
+const headerOf = (value: string | string[] | undefined): string => {
+  if (typeof value === 'string' && value !== '') return decodeURIComponent(value)
+  throw new DroverError('BAD_REQUEST', 'an image needs its id and name in the headers')
+}

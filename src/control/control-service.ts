@@ -1,0 +1,271 @@
+import { EventEmitter } from 'node:events'
+import type { TokenBook } from '../cluster/cluster.ts'
+import { DroverError, hasCode } from '../domain/errors.ts'
+import type { Host } from '../domain/host.ts'
+import type { HostId } from '../domain/ids.ts'
+import type { MoveRecord } from '../domain/move.ts'
+import type { Volume } from '../domain/volume.ts'
+import { type Clock, isoNow } from '../lib/clock.ts'
+import type { Logger } from '../lib/logger.ts'
+import type { Agent, Holding } from '../migrate/agent.ts'
+import { Mover } from '../migrate/mover.ts'
+import { ProgressBoard } from '../migrate/progress.ts'
+import type { Store, StoredEvent } from '../state/store.ts'
+import type { Control, MoveView, VolumeDetail, VolumeView } from './control.ts'
+import { hostByName, moveById, volumeByName } from './lookup.ts'
+import { planMove, startMove } from './moves-control.ts'
+import type { ControlParts } from './parts.ts'
+import { Publisher } from './publisher.ts'
+import { Reconciler } from './reconciler.ts'
+import { createVolume, removeVolume, resizeVolume } from './volumes-control.ts'
+
+export interface ControlServiceParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly tokens: TokenBook
+  readonly ownHostId: HostId
+  /** ADDR:PORT that a joiner is told. */
+  readonly address: string
+  agent(host: Host): Agent
+  trusted(source: Host, target: Host): boolean
+}
+
+/** The control role, and its background work. */
+export interface ControlService extends Control {
+  start(): Promise<void>
+  close(): Promise<void>
+  /** Hosts have changed: tell everybody. */
+  publishNow(): Promise<void>
+}
+
+const reconcileMs = 10_000
+
+export const createControlService = (given: ControlServiceParts): ControlService => {
+  const { store, clock, logger, agent } = given
+  const emitter = new EventEmitter().setMaxListeners(0)
+  const publisher = new Publisher({ store, agent, logger, clock })
+  const reconciler = new Reconciler({ store, agent, logger })
+  const progress = new ProgressBoard()
+  let timer: NodeJS.Timeout | null = null
+  let reconciling: Promise<void> | null = null
+
+  const hostById = async (id: HostId): Promise<Host> => {
+    const host = (await store.hosts()).find((other) => other.id === id)
+    if (host !== undefined) return host
+    throw new DroverError('NO_SUCH_HOST', `host ${id} is not in the cluster any more`)
+  }
+
+  const emit = async (type: string, data: StoredEvent['data']): Promise<void> => {
+    emitter.emit('event', await store.appendEvent(isoNow(clock), type, data))
+  }
+
+  const parts: ControlParts = {
+    store,
+    clock,
+    logger,
+    publisher,
+    agent,
+    ownHost: () => hostById(given.ownHostId),
+    hostById,
+    hostName: async (id) => (await store.hosts()).find((host) => host.id === id)?.name ?? id,
+    emit,
+    mayWrite: async () => {
+      const [behindOf] = publisher.behindOf
+      if (behindOf === undefined) return
+      throw new DroverError(
+        'STORE_BEHIND',
+        `the state store is older than what host ${behindOf} has seen of it; nothing is changed, restore the newest copy of the state file`,
+      )
+    },
+    reconcile: () => {
+      reconciling ??= reconciler
+        .run()
+        .catch((error) => logger.warn({ error: String(error) }, 'reconciling failed; it is tried again'))
+        .finally(() => {
+          reconciling = null
+        })
+      return reconciling
+    },
+  }
+
+  const mover = new Mover({
+    store,
+    clock,
+    logger,
+    progress,
+    agent,
+    hosts: () => store.hosts(),
+    trusted: given.trusted,
+    emit,
+    publish: () => publisher.publish(),
+  })
+
+  const volumeView = async (volume: Volume, usedBytes: number | null): Promise<VolumeView> => ({
+    ...volume,
+    owner: await parts.hostName(volume.ownerHostId),
+    usedBytes,
+  })
+
+  const moveView = async (move: MoveRecord): Promise<MoveView> => ({
+    ...move,
+    from: await parts.hostName(move.sourceHostId),
+    to: await parts.hostName(move.targetHostId),
+    progress: progress.get(move.id),
+    totalBytes: move.rounds.reduce((sum, { bytes }) => sum + bytes, 0),
+  })
+
+  /** What each host says; null for those that do not answer in time. */
+  const askAll = async <T>(ask: (agent: Agent, host: Host) => Promise<T>): Promise<Map<Host, T | null>> => {
+    const hosts = await store.hosts()
+    const answers = await Promise.all(
+      hosts.map(async (host): Promise<[Host, T | null]> => {
+        try {
+          return [host, await ask(agent(host), host)]
+        } catch (error) {
+          if (!hasCode(error, 'HOST_UNREACHABLE', 'TIMED_OUT')) throw error
+          return [host, null]
+        }
+      }),
+    )
+    return new Map(answers)
+  }
+
+  const usageOf = async (volumes: readonly Volume[]): Promise<Map<string, number>> => {
+    const answers = await askAll((host, { id }) =>
+      host.usage({ volumeIds: volumes.filter(({ ownerHostId }) => ownerHostId === id).map((volume) => volume.id) }),
+    )
+    return new Map([...answers.values()].flatMap((usage) => Object.entries(usage ?? {})))
+  }
+
+  const detail = async (volume: Volume): Promise<VolumeDetail> => {
+    const holdings = await askAll(async (host) => ({ holding: await host.holding({ volumeId: volume.id }) }))
+    const found = [...holdings].flatMap(([host, answer]) =>
+      answer?.holding ? [{ host, holding: answer.holding }] : [],
+    )
+    const owner = found.find(({ host }) => host.id === volume.ownerHostId)
+    const users =
+      owner === undefined ? [] : await agent(owner.host).users({ volumeName: volume.name }).catch(ignoreEngine)
+    const move = volume.openMoveId === null ? null : await store.move(volume.openMoveId)
+    return {
+      ...(await volumeView(volume, owner?.holding.usedBytes ?? null)),
+      mounted: owner?.holding.mounted ?? false,
+      containers: users.map(({ name, state }) => ({ name, state })),
+      snapshots: found.flatMap(({ host, holding }) =>
+        holding.snapshots.map(({ name, createdAt }) => ({ host: host.name, name, createdAt })),
+      ),
+      replicas: found
+        .filter(({ host }) => host.id !== volume.ownerHostId)
+        .map(({ host, holding }) => replicaView(host, holding)),
+      partials: found.flatMap(({ host, holding }) => holding.partials.map((name) => ({ host: host.name, name }))),
+      unreachable: [...holdings].flatMap(([host, answer]) => (answer === null ? [host.name] : [])),
+      move: move === null ? null : await moveView(move),
+    }
+  }
+
+  return {
+    async start() {
+      await publisher.publishNow()
+      await mover.resume()
+      timer = setInterval(() => {
+        publisher.publish()
+        void parts.reconcile()
+      }, reconcileMs)
+      void parts.reconcile()
+    },
+    async close() {
+      if (timer !== null) clearInterval(timer)
+      await mover.close()
+      await reconciling
+    },
+    publishNow: () => publisher.publishNow(),
+
+    createVolume: async (request) => {
+      const volume = await createVolume(parts, request)
+      await publisher.publishNow()
+      return volumeView(volume, 0)
+    },
+    volumes: async () => {
+      const volumes = (await store.volumes()).filter(({ state }) => state !== 'creating')
+      const usage = await usageOf(volumes)
+      return Promise.all(volumes.map((volume) => volumeView(volume, usage.get(volume.id) ?? null)))
+    },
+    volume: async (name) => detail(await volumeByName(store, name)),
+    removeVolume: async (name, options) => {
+      await removeVolume(parts, name, options)
+      await publisher.publishNow()
+    },
+    resizeVolume: async (name, sizeBytes, { ifVersion }) =>
+      volumeView(await resizeVolume(parts, name, sizeBytes, ifVersion), null),
+    planMove: (name, request) => planMove(parts, name, request),
+    startMove: async (name, request) => moveView(await startMove(parts, mover, name, request)),
+    moves: async ({ volume, open }) => {
+      const volumeId = volume === undefined ? undefined : (await volumeByName(store, volume)).id
+      const found = await store.moves({
+        ...(volumeId === undefined ? {} : { volumeId }),
+        ...(open === undefined ? {} : { open }),
+      })
+      return Promise.all(found.map(moveView))
+    },
+    move: async (id) => moveView(await moveById(store, id)),
+    cancelMove: async (id) => {
+      const move = await moveById(store, id)
+      const cancelled = await store.requestCancel(move.id)
+      mover.cancel(move.id)
+      return moveView(cancelled)
+    },
+    hosts: async () => {
+      const answers = await askAll((host) => host.ping({}))
+      return [...answers].map(([host, answer]) => ({
+        ...host,
+        reachable: answer !== null,
+        version: answer?.version ?? null,
+      }))
+    },
+    removeHost: async (name) => {
+      const host = await hostByName(store, name)
+      if (host.control) {
+        throw new DroverError('BAD_REQUEST', `host ${name} has the control role; it cannot be removed from its cluster`)
+      }
+      await store.removeHost(host.id)
+      await publisher.publishNow()
+      await emit('host.removed', { host: name })
+    },
+    pools: async () => {
+      const volumes = await store.volumes()
+      const answers = await askAll((host) => host.pools({}))
+      return [...answers].flatMap(([host, pools]) =>
+        (pools ?? []).map((pool) => ({
+          ...pool,
+          host: host.name,
+          volumes: volumes.filter((volume) => volume.ownerHostId === host.id && volume.pool === pool.spec).length,
+        })),
+      )
+    },
+    issueToken: async (ttlMs) => {
+      const token = await given.tokens.issue(ttlMs)
+      const expiresAt = new Date(clock.now() + ttlMs).toISOString()
+      return { token, command: `vol join ${given.address} --token ${token}`, expiresAt }
+    },
+    events: (after, limit) => store.events(after, limit),
+    lastEventSequence: () => store.lastEventSequence(),
+    onEvent: (listener) => {
+      emitter.on('event', listener)
+      return () => emitter.off('event', listener)
+    },
+  }
+}
+
+const replicaView = (host: Host, { record }: Holding) => ({
+  host: host.name,
+  pool: record.pool,
+  role: record.role,
+  base: record.snapshot,
+  keepUntil: record.keepUntil,
+})
+
+/** An engine that does not answer leaves the list of containers empty; that the volume is mounted is told beside it. */
+const ignoreEngine = (error: unknown): [] => {
+  if (hasCode(error, 'DOCKER_UNREACHABLE', 'HOST_UNREACHABLE', 'TIMED_OUT')) return []
+  throw error
+}

@@ -1,0 +1,111 @@
+import { ulid } from 'ulid'
+import { DroverError } from '../domain/errors.ts'
+import type { Host } from '../domain/host.ts'
+import { moveId } from '../domain/ids.ts'
+import type { MoveRecord, MoveRequest } from '../domain/move.ts'
+import type { Volume } from '../domain/volume.ts'
+import { isoNow } from '../lib/clock.ts'
+import type { SourceObservation, TargetReport } from '../migrate/agent.ts'
+import type { Mover } from '../migrate/mover.ts'
+import { commonBase, makePlan, type Plan } from '../migrate/plan.ts'
+import type { MovePlan } from './control.ts'
+import { hostByName, volumeByName } from './lookup.ts'
+import type { ControlParts } from './parts.ts'
+import { checkNoMove } from './volumes-control.ts'
+
+interface Observed {
+  readonly volume: Volume
+  readonly from: Host
+  readonly to: Host
+  readonly source: SourceObservation
+  readonly target: TargetReport
+  readonly plan: Plan
+}
+
+/** Looks at both hosts and refuses what cannot be done, before anything is touched. */
+const observe = async (parts: ControlParts, name: string, request: MoveRequest): Promise<Observed> => {
+  const volume = await volumeByName(parts.store, name)
+  const to = await hostByName(parts.store, request.to)
+  const from = await parts.hostById(volume.ownerHostId)
+  if (volume.state !== 'ready') {
+    throw new DroverError('VOLUME_UNKNOWN', `volume ${name} is ${volume.state}; it cannot be moved`)
+  }
+  if (to.id === from.id) {
+    throw new DroverError('MOVE_TO_ITSELF', `volume ${name} is on host ${to.name} already; name another host`)
+  }
+  checkNoMove(volume)
+  const source = await parts.agent(from).observe({ volumeId: volume.id, volumeName: name })
+  const specs = request.containers === 'move' && !request.onlyIdle ? source.specs : []
+  const target = await parts
+    .agent(to)
+    .checkTarget({ volumeId: volume.id, pool: request.pool ?? null, specs, dropMounts: request.dropMounts })
+  const base = commonBase(source, target)
+  const command = { volumeId: volume.id, volumeName: name, moveId: moveId('0'.repeat(26)), epoch: 0, returnEpoch: 0 }
+  const changedBytes = base === null ? null : await parts.agent(from).changedBytes({ ...command, snapshot: base.name })
+  const plan = makePlan({
+    volumeName: name,
+    from: from.name,
+    to: to.name,
+    targetPool: target.pool.spec,
+    request,
+    source,
+    target,
+    changedBytes,
+  })
+  return { volume, from, to, source, target, plan }
+}
+
+export const planMove = async (parts: ControlParts, name: string, request: MoveRequest): Promise<MovePlan> => {
+  const { from, to, source, target, plan } = await observe(parts, name, request)
+  return {
+    volume: name,
+    from: from.name,
+    to: to.name,
+    targetPool: target.pool.spec,
+    strategy: plan.strategy,
+    base: plan.base?.name ?? null,
+    forecast: plan.forecast,
+    containers: source.uses.map((use) => ({ name: use.name, state: use.state })),
+    freeBytesOnTarget: target.pool.freeBytes,
+  }
+}
+
+/** One move of a volume at a time: the store decides. */
+export const startMove = async (
+  parts: ControlParts,
+  mover: Mover,
+  name: string,
+  request: MoveRequest,
+): Promise<MoveRecord> => {
+  await parts.mayWrite()
+  const { volume, from, to, target, plan } = await observe(parts, name, request)
+  const id = moveId(ulid(parts.clock.now()).toLowerCase())
+  const move = await parts.store.beginMove(volume, (epoch, returnEpoch) => ({
+    id,
+    volumeId: volume.id,
+    volumeName: name,
+    sourceHostId: from.id,
+    targetHostId: to.id,
+    sourcePool: volume.pool,
+    targetPool: target.pool.spec,
+    epoch,
+    returnEpoch,
+    request,
+    state: 'open',
+    phase: 'plan',
+    cancelRequested: false,
+    rounds: [],
+    forecast: plan.forecast,
+    finalSnapshot: null,
+    quiescedAt: null,
+    downtimeMs: null,
+    warnings: [],
+    error: null,
+    startedAt: isoNow(parts.clock),
+    endedAt: null,
+    version: 1,
+  }))
+  await parts.emit('move.started', { move: id, volume: name, from: from.name, to: to.name })
+  mover.start(move)
+  return move
+}

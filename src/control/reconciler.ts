@@ -1,0 +1,81 @@
+import type { DatasetRecord } from '../domain/dataset.ts'
+import { asDroverError } from '../domain/errors.ts'
+import type { Host } from '../domain/host.ts'
+import type { MoveRecord } from '../domain/move.ts'
+import { isEnded } from '../domain/move.ts'
+import type { Logger } from '../lib/logger.ts'
+import type { Agent, MoveCommand } from '../migrate/agent.ts'
+import { commandOf } from '../migrate/move-context.ts'
+import type { Store } from '../state/store.ts'
+
+/**
+ * Finishes on each host what ended while that host did not answer: undo, refusal, retirement, recorded deletions. It acts only on
+ * what the store has recorded; what the store does not know is left alone.
+ */
+export class Reconciler {
+  readonly #store: Store
+  readonly #agent: (host: Host) => Agent
+  readonly #logger: Logger
+
+  constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger }) {
+    this.#store = parts.store
+    this.#agent = parts.agent
+    this.#logger = parts.logger
+  }
+
+  async run(): Promise<void> {
+    const hosts = await this.#store.hosts()
+    const answered = await Promise.all(hosts.map((host) => this.#host(host)))
+    if (answered.every(Boolean)) await this.#dropTombstones(hosts)
+  }
+
+  async #host(host: Host): Promise<boolean> {
+    const agent = this.#agent(host)
+    try {
+      const records = await agent.holdings({})
+      for (const record of records) await this.#record(host, agent, record)
+      return true
+    } catch (error) {
+      this.#logger.debug({ host: host.name, reason: asDroverError(error).message }, 'reconciled later')
+      return false
+    }
+  }
+
+  async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {
+    if (record.moveId === null) return this.#deleted(agent, record)
+    const move = await this.#store.move(record.moveId)
+    if (move === null || !isEnded(move)) return
+    const command = commandOf(move)
+    this.#logger.info({ host: host.name, move: move.id, role: record.role }, 'finishing an ended move on a host')
+    await this.#ended(host, agent, record, move, command)
+  }
+
+  async #ended(host: Host, agent: Agent, record: DatasetRecord, move: MoveRecord, command: MoveCommand): Promise<void> {
+    if (move.state === 'aborted') {
+      if (host.id === move.targetHostId) await agent.refuseTarget(command)
+      if (host.id === move.sourceHostId) {
+        const volume = await this.#store.volume(move.volumeId)
+        const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : record.epoch
+        await agent.undoSource({ ...command, ownerEpoch, abortStored: true })
+      }
+      return
+    }
+    const base = move.finalSnapshot
+    if (base !== null && host.id === move.targetHostId && record.role === 'owner')
+      await agent.finishTarget({ ...command, base })
+  }
+
+  async #deleted(agent: Agent, record: DatasetRecord): Promise<void> {
+    const stones = await this.#store.tombstones()
+    if (!stones.some(({ volumeId }) => volumeId === record.volumeId)) return
+    await agent.removeVolume({ volumeId: record.volumeId, force: true })
+  }
+
+  /** A deletion is forgotten when no host holds anything of the volume. */
+  async #dropTombstones(hosts: readonly Host[]): Promise<void> {
+    for (const { volumeId } of await this.#store.tombstones()) {
+      const holdings = await Promise.all(hosts.map((host) => this.#agent(host).holding({ volumeId })))
+      if (holdings.every((holding) => holding === null)) await this.#store.dropTombstone(volumeId)
+    }
+  }
+}

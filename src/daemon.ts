@@ -1,0 +1,375 @@
+import { rename } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import { createAgentRoutes } from './api/agent-routes.ts'
+import { createApi } from './api/app.ts'
+import type { LocalEndpoints } from './api/handlers.ts'
+import { createControlProxy } from './api/proxy.ts'
+import { ensureLoopPool } from './backends/btrfs/loop-pool.ts'
+import { createBackend } from './backends/registry.ts'
+import { acceptJoin } from './cluster/accept-join.ts'
+import { parseAddress } from './cluster/address.ts'
+import { advertisedAddress, advertisedData, trustedBetween } from './cluster/advertise.ts'
+import type { Identity } from './cluster/cluster.ts'
+import { type ClusterMember, loadOrCreateMember, saveIdentity } from './cluster/identity-files.ts'
+import { requestJoin } from './cluster/join.ts'
+import { Membership } from './cluster/membership.ts'
+import { createPeerClient } from './cluster/peer-client.ts'
+import { createClusterServer } from './cluster/tls-server.ts'
+import { openTokenBook } from './cluster/token-book.ts'
+import { createDockerRuntime } from './containers/docker-runtime.ts'
+import { localControlPort, remoteControlPort } from './control/control-client.ts'
+import { type ControlService, createControlService } from './control/control-service.ts'
+import { DroverError } from './domain/errors.ts'
+import type { Host } from './domain/host.ts'
+import { parsePoolSpec } from './domain/pool.ts'
+import { isoNow, systemClock } from './lib/clock.ts'
+import type { DaemonConfig } from './lib/config.ts'
+import { lockDataDir } from './lib/data-dir-lock.ts'
+import { createExec } from './lib/exec.ts'
+import { ensureDirectory } from './lib/files.ts'
+import { listenTcp } from './lib/listen.ts'
+import type { Logger } from './lib/logger.ts'
+import { listenOnUnixSocket } from './lib/unix-socket.ts'
+import type { Agent } from './migrate/agent.ts'
+import { createLocalAgent } from './migrate/local-agent.ts'
+import { createRemoteAgent } from './migrate/remote-agent.ts'
+import { createTransferService } from './migrate/transfer/service.ts'
+import { openSqliteStore } from './state/sqlite-store.ts'
+import type { Store } from './state/store.ts'
+import { createVolumePlugin } from './volume-plugin/plugin.ts'
+import { Catalog } from './volumes/catalog.ts'
+import type { ControlPort } from './volumes/control-port.ts'
+import { EpochLedger } from './volumes/epoch-ledger.ts'
+import { FirstMount } from './volumes/first-mount.ts'
+import { VolumeHost } from './volumes/host.ts'
+import { createHostVolumeService } from './volumes/host-volume-service.ts'
+
+export interface Daemon {
+  /** Clean: calls under way end, volumes stay mounted, moves are left for the next start. */
+  stop(): Promise<void>
+}
+
+const askOthersMs = 2_000
+const tokenTtlMs = 24 * 3_600_000
+const sweepMs = 3_600_000
+
+/** The composition root: the only place that knows every room. Reads from top to bottom as the house stands. */
+export const startDaemon = async (config: DaemonConfig, logger: Logger, version: string): Promise<Daemon> => {
+  const clock = systemClock
+  if (process.getuid?.() !== 0)
+    throw new DroverError('NOT_PERMITTED', 'vold mounts file systems and must run as root; start it as root')
+  const undo: (() => Promise<unknown> | unknown)[] = []
+  const unwind = async () => {
+    for (const step of undo.reverse()) {
+      try {
+        await step()
+      } catch (error) {
+        logger.warn({ error: String(error) }, 'stopping: a step failed')
+      }
+    }
+  }
+
+  try {
+    const lock = await lockDataDir(config.dataDir)
+    undo.push(() => lock.release())
+    await ensureDirectory(config.runDir)
+    const exec = createExec(logger)
+
+    // cluster/: who we are
+    const address = advertisedAddress(config.listen, config.advertise)
+    const dataAddress = advertisedData(address, config.dataListen)
+    let member: ClusterMember = await loadOrCreateMember({
+      dataDir: config.dataDir,
+      hostName: config.hostName,
+      address,
+      clock,
+    })
+    if (member.identity.control && member.identity.controlAddress !== address) {
+      member = { ...member, identity: { ...member.identity, controlAddress: address } }
+      await saveIdentity(config.dataDir, member.identity)
+    }
+    const identity = (): Identity => member.identity
+    const membership = await Membership.open(config.dataDir, identity().clusterId)
+    const peers = createPeerClient(identity())
+    undo.push(() => peers.close())
+
+    // backends/, volumes/: what is here
+    const specs =
+      config.pools.length > 0 ? config.pools : [await ensureLoopPool({ dataDir: config.dataDir, exec, logger })]
+    const backends = specs.map((spec) => createBackend({ spec: parsePoolSpec(spec), exec, logger, clock }))
+    for (const backend of backends) {
+      await backend.open()
+      undo.push(() => backend.close())
+    }
+    const catalog = await Catalog.open(config.dataDir)
+    const host = new VolumeHost({
+      dataDir: config.dataDir,
+      backends,
+      epochs: await EpochLedger.open(config.dataDir),
+      catalog,
+      clock,
+      logger,
+      identity: identity(),
+    })
+    const firstMount = await FirstMount.open(config.dataDir, async (record) => {
+      const others = membership.members().filter(({ id }) => id !== identity().hostId)
+      const answers = await Promise.all(
+        others.map(async (other) => {
+          const holding = agentOf(other).holding({ volumeId: record.volumeId })
+          const answer = await Promise.race([holding.catch(() => null), clock.sleep(askOthersMs).then(() => null)])
+          return answer?.record.role === 'owner' ? answer.record.epoch : 0
+        }),
+      )
+      const entry = catalog.byName(record.name)
+      const told = entry?.id === record.volumeId && entry.ownerHostId !== identity().hostId ? entry.epoch : 0
+      return Math.max(0, told, ...answers)
+    })
+
+    // containers/, migrate/: this host as an agent
+    const runtime = createDockerRuntime({ socketPath: config.docker, clock, logger })
+    const transfers = createTransferService({ exec, logger, clock })
+    transfers.setIdentity(identity())
+    await transfers.listen(parseAddress(config.dataListen))
+    undo.push(() => transfers.close())
+    const local = createLocalAgent({
+      host,
+      runtime,
+      transfers,
+      firstMount,
+      version,
+      dataAddress: () => dataAddress,
+      uploadImage: ({ imageId, imageName, targetHostId, targetAddress }, tar) =>
+        peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, {
+          'drover-image-id': encodeURIComponent(imageId),
+          'drover-image-name': encodeURIComponent(imageName),
+        }),
+      acceptTable: async ({ storeId, table, hosts }) => {
+        const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })
+        if (verdict === 'behind') return { behind: true }
+        await membership.setMembers(hosts)
+        await catalog.replace(table)
+        return { behind: false }
+      },
+    })
+    undo.push(() => local.close())
+    const remotes = new Map<string, Agent>()
+    const agentOf = (other: Host): Agent => {
+      if (other.id === identity().hostId) return local
+      const key = `${other.id} ${other.address}`
+      const known = remotes.get(key) ?? createRemoteAgent(peers, other)
+      remotes.set(key, known)
+      return known
+    }
+
+    // control/: on the host that has the role
+    let store: Store | null = null
+    let control: ControlService | null = null
+    const startControl = async () => {
+      const { authority } = member
+      if (authority === null) return
+      const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
+      await ensureDirectory(join(config.dataDir, 'control'))
+      const opened = await openSqliteStore({ path: join(config.dataDir, 'control', 'state.db'), clock })
+      store = opened
+      await opened.putHost({
+        id: identity().hostId,
+        name: identity().hostName,
+        address,
+        dataAddress,
+        pools: specs,
+        control: true,
+        fingerprint: identity().fingerprint,
+        joinedAt: (await opened.hosts()).find(({ id }) => id === identity().hostId)?.joinedAt ?? isoNow(clock),
+      })
+      control = createControlService({
+        store: opened,
+        clock,
+        logger,
+        tokens,
+        ownHostId: identity().hostId,
+        address,
+        agent: agentOf,
+        trusted: (one, other) => trustedBetween(config.trustedLinks, one.address, other.address),
+      })
+      await control.start()
+    }
+    const stopControl = async () => {
+      await control?.close()
+      control = null
+      await store?.close()
+      store = null
+    }
+    undo.push(stopControl)
+    const mustStore = (): Store => {
+      if (store !== null) return store
+      throw new DroverError('NOT_CONTROL', `host ${identity().hostName} does not have the control role`)
+    }
+
+    const becomeMember = async (joined: Identity) => {
+      await stopControl()
+      await rename(join(config.dataDir, 'control'), join(config.dataDir, `control.left-${clock.now()}`))
+      member = { identity: joined, authority: null }
+      host.setIdentity(joined)
+      await membership.reset(joined.clusterId)
+      await catalog.reset()
+      transfers.setIdentity(joined)
+      peers.setIdentity(joined)
+      server.setIdentity(joined)
+      for (let waited = 0; !catalog.known && waited < 10_000; waited += 50) await clock.sleep(50)
+    }
+
+    const endpoints: LocalEndpoints = {
+      version: () => {
+        const { hostName, hostId, clusterId, control: isControl } = identity()
+        return { version, hostName, hostId, clusterId, control: isControl }
+      },
+      problems: async () => {
+        const engine = await runtime.ping().then(
+          () => null,
+          (error: unknown) => String(error instanceof Error ? error.message : error),
+        )
+        return engine === null ? [] : [engine]
+      },
+      init: async () => {
+        if (control === null) {
+          throw new DroverError(
+            'CLUSTER_EXISTS',
+            `host ${identity().hostName} is in the cluster of ${identity().controlAddress} already; run vol token for a further host`,
+          )
+        }
+        return control.issueToken(tokenTtlMs)
+      },
+      join: async ({ address: where, token }) => {
+        if (!identity().control) {
+          throw new DroverError(
+            'CLUSTER_EXISTS',
+            `host ${identity().hostName} is in the cluster of ${identity().controlAddress} already`,
+          )
+        }
+        if ((await mustStore().hosts()).length > 1) {
+          throw new DroverError(
+            'CLUSTER_EXISTS',
+            `host ${identity().hostName} has the control role of a cluster with other hosts; remove them first with vol host rm`,
+          )
+        }
+        const names = (await host.allHeld()).map(({ record }) => record.name)
+        if (names.length > 0) {
+          throw new DroverError(
+            'ADOPT_NEEDED',
+            `host ${identity().hostName} holds volumes already (${names.slice(0, 5).join(', ')}); remove them before it joins a cluster`,
+          )
+        }
+        const joined = await requestJoin({
+          address: where,
+          token,
+          hostName: config.hostName,
+          ownAddress: address,
+          ownDataAddress: dataAddress,
+          pools: specs,
+          dataDir: config.dataDir,
+          clock,
+        })
+        await becomeMember(joined)
+        return {
+          hostName: joined.hostName,
+          hostId: joined.hostId,
+          clusterId: joined.clusterId,
+          controlAddress: joined.controlAddress,
+        }
+      },
+      admit: async (request) => {
+        const { authority } = member
+        if (authority === null || control === null) {
+          throw new DroverError(
+            'NOT_CONTROL',
+            `host ${identity().hostName} does not have the control role; join ${identity().controlAddress}`,
+          )
+        }
+        const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
+        const answer = await acceptJoin(
+          { identity: identity(), authority, tokens, clock, register: (joiner) => mustStore().putHost(joiner) },
+          request,
+        )
+        void pushSoon()
+        return answer
+      },
+    }
+    /** The joiner takes up its new identity a moment after our answer. */
+    const pushSoon = async () => {
+      for (const ms of [0, 250, 500, 1_000, 2_000]) {
+        await clock.sleep(ms)
+        await control?.publishNow()
+      }
+    }
+
+    // api/: both doors
+    const metrics = new Registry()
+    collectDefaultMetrics({ register: metrics })
+    const api = createApi({
+      control: () => control,
+      proxyToControl: createControlProxy({ peers, identity }),
+      local: endpoints,
+      auth: { peerOf: (request) => server.peerOf(request) },
+      agentRouter: createAgentRoutes({
+        agent: local,
+        controlHostId: () => identity().controlHostId,
+        loadImage: (tar, id, name) => runtime.loadImage(tar, id, name),
+      }),
+      idempotency: {
+        idempotentAnswer: (key) => mustStore().idempotentAnswer(key),
+        putIdempotentAnswer: (answer, at) => mustStore().putIdempotentAnswer(answer, at),
+      },
+      metrics,
+      logger,
+      clock,
+    })
+    const isMember = (id: Identity['hostId']) =>
+      id === identity().controlHostId || id === identity().hostId || membership.byId(id) !== null
+    const server = createClusterServer({ identity: identity(), handler: api.remote, isMember })
+    await listenTcp(server.server, parseAddress(config.listen))
+    undo.push(() => {
+      server.server.closeAllConnections()
+      server.server.close()
+    })
+    const socket = await listenOnUnixSocket(
+      createServer({ keepAliveTimeout: 65_000 }, api.local),
+      join(config.runDir, 'vold.sock'),
+    )
+    undo.push(() => socket.close())
+    undo.push(() => api.close())
+    await startControl()
+
+    // volume-plugin/: Docker last, when everything behind it answers
+    const remotePort = remoteControlPort(peers, () => ({
+      address: identity().controlAddress,
+      hostId: identity().controlHostId,
+      hostName: identity().hostName,
+    }))
+    const port = (): ControlPort =>
+      control === null ? remotePort : localControlPort(control, () => identity().hostName)
+    const service = createHostVolumeService(host, firstMount, {
+      createVolume: (request) => port().createVolume(request),
+      removeVolume: (name) => port().removeVolume(name),
+      moveHere: (name) => port().moveHere(name),
+      move: (id) => port().move(id),
+      openMove: (name) => port().openMove(name),
+    })
+    await ensureDirectory(config.pluginDir, 0o755)
+    const plugin = createVolumePlugin({ service, logger, clock })
+    await plugin.listen(config.pluginDir)
+    undo.push(() => plugin.close())
+    await local.recover()
+    const sweeper = setInterval(
+      () => void local.sweep().catch((error) => logger.warn({ error: String(error) }, 'sweep failed')),
+      sweepMs,
+    )
+    undo.push(() => clearInterval(sweeper))
+    logger.info({ host: identity().hostName, address, dataAddress, pools: specs, version }, 'vold is ready')
+    return { stop: unwind }
+  } catch (error) {
+    await unwind()
+    throw error
+  }
+}

@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { parseArgs } from 'node:util'
+import { parse } from 'smol-toml'
+import { z } from 'zod'
+import { DroverError } from '../domain/errors.ts'
+import { checkHostName } from '../domain/names.ts'
+import { parsePoolSpec } from '../domain/pool.ts'
+import { type LogLevel, logLevels } from './logger.ts'
+
+export interface DaemonConfig {
+  readonly dataDir: string
+  readonly runDir: string
+  readonly listen: string
+  readonly dataListen: string
+  /** ADDR:PORT that other hosts reach this one at; null: found out from the network interfaces. */
+  readonly advertise: string | null
+  readonly hostName: string
+  readonly pools: readonly string[]
+  readonly docker: string
+  readonly pluginDir: string
+  readonly logLevel: LogLevel
+  /** Networks (CIDR) between whose hosts streams may go in plain. */
+  readonly trustedLinks: readonly string[]
+}
+
+const shape = z.strictObject({
+  data_dir: z.string().optional(),
+  run_dir: z.string().optional(),
+  listen: z.string().optional(),
+  data_listen: z.string().optional(),
+  advertise: z.string().optional(),
+  host_name: z.string().optional(),
+  pools: z.array(z.string()).optional(),
+  docker: z.string().optional(),
+  plugin_dir: z.string().optional(),
+  log_level: z.enum(logLevels).optional(),
+  trusted_links: z.array(z.string()).optional(),
+})
+type File = z.infer<typeof shape>
+
+const flags = {
+  config: { type: 'string' },
+  'data-dir': { type: 'string' },
+  'run-dir': { type: 'string' },
+  listen: { type: 'string' },
+  'data-listen': { type: 'string' },
+  advertise: { type: 'string' },
+  'host-name': { type: 'string' },
+  pool: { type: 'string', multiple: true },
+  docker: { type: 'string' },
+  'plugin-dir': { type: 'string' },
+  'log-level': { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
+} as const
+
+export const usage = `vold [--config FILE] [--data-dir DIR=/var/lib/drover] [--run-dir DIR=/run/drover] [--listen ADDR:PORT=0.0.0.0:7460]
+     [--data-listen ADDR:PORT=0.0.0.0:7461] [--advertise ADDR:PORT] [--host-name NAME] [--pool SPEC]...
+     [--docker unix:///var/run/docker.sock] [--plugin-dir /run/docker/plugins] [--log-level info]`
+
+/** Flags over the TOML file over defaults. `help`, `version`: only that was asked for. @throws BAD_CONFIG */
+export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig | 'help' | 'version'> => {
+  const values = parseFlags(argv)
+  if (values.help) return 'help'
+  if (values.version) return 'version'
+  const file: File = values.config === undefined ? {} : await readFileConfig(values.config)
+  const level = values['log-level'] ?? file.log_level ?? 'info'
+  const logLevel = logLevels.find((known) => known === level)
+  if (logLevel === undefined)
+    throw new DroverError(
+      'BAD_CONFIG',
+      `log level ${JSON.stringify(level)} does not exist; use one of ${logLevels.join(', ')}`,
+    )
+  return {
+    dataDir: absolute('data directory', values['data-dir'] ?? file.data_dir ?? '/var/lib/drover'),
+    runDir: absolute('run directory', values['run-dir'] ?? file.run_dir ?? '/run/drover'),
+    listen: addressText(values.listen ?? file.listen ?? '0.0.0.0:7460'),
+    dataListen: addressText(values['data-listen'] ?? file.data_listen ?? '0.0.0.0:7461'),
+    advertise: optionalAddress(values.advertise ?? file.advertise),
+    hostName: checkHostName(values['host-name'] ?? file.host_name ?? hostname()),
+    pools: (values.pool ?? file.pools ?? []).map((spec) => parsePoolSpec(spec).text),
+    docker: values.docker ?? file.docker ?? 'unix:///var/run/docker.sock',
+    pluginDir: absolute('plugin directory', values['plugin-dir'] ?? file.plugin_dir ?? '/run/docker/plugins'),
+    logLevel,
+    trustedLinks: (file.trusted_links ?? []).map(checkNetwork),
+  }
+}
+
+const parseFlags = (argv: readonly string[]) => {
+  try {
+    return parseArgs({ args: [...argv], options: flags, allowPositionals: false }).values
+  } catch (error) {
+    const [first = ''] = String(error instanceof Error ? error.message : error).split('. ')
+    throw new DroverError('BAD_CONFIG', `${first}; vold --help shows the flags`)
+  }
+}
+
+const readFileConfig = async (path: string): Promise<File> => {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    throw new DroverError(
+      'BAD_CONFIG',
+      `configuration ${path} cannot be read: ${error instanceof Error ? error.message : error}`,
+    )
+  }
+  try {
+    return shape.parse(parse(text))
+  } catch (error) {
+    const reason =
+      error instanceof z.ZodError
+        ? error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`.trim()).join('; ')
+        : String(error instanceof Error ? error.message : error).split('\n')[0]
+    throw new DroverError('BAD_CONFIG', `configuration ${path} cannot be used: ${reason}`)
+  }
+}
+
+const absolute = (what: string, path: string): string => {
+  if (path.startsWith('/')) return path.length > 1 ? path.replace(/\/+$/, '') : path
+  throw new DroverError('BAD_CONFIG', `${what} ${JSON.stringify(path)} is not an absolute path; begin it with /`)
+}
+
+const addressText = (text: string): string => {
+  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[^:\s]+):(\d+)$/.exec(text)?.[1])
+  if (port > 0 && port < 65_536) return text
+  throw new DroverError(
+    'BAD_CONFIG',
+    `${JSON.stringify(text)} is not an address; write ADDR:PORT, such as 0.0.0.0:7460`,
+  )
+}
+
+const optionalAddress = (text: string | undefined): string | null => (text === undefined ? null : addressText(text))
+
+const checkNetwork = (text: string): string => {
+  if (/^[0-9a-fA-F:.]+\/\d{1,3}$/.test(text)) return text
+  throw new DroverError(
+    'BAD_CONFIG',
+    `trusted link ${JSON.stringify(text)} is not a network; write it such as 10.1.0.0/16`,
+  )
+}

@@ -1,0 +1,64 @@
+import type { Host } from '../domain/host.ts'
+import type { MoveId } from '../domain/ids.ts'
+import type { MoveRecord } from '../domain/move.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Logger } from '../lib/logger.ts'
+import type { Store } from '../state/store.ts'
+import type { Agent, MoveCommand } from './agent.ts'
+import type { ProgressBoard } from './progress.ts'
+
+export interface MoverParts {
+  readonly store: Store
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly progress: ProgressBoard
+  agent(host: Host): Agent
+  hosts(): Promise<Host[]>
+  /** Streams between the two may go in plain. */
+  trusted(source: Host, target: Host): boolean
+  emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
+  /** The owner has changed or the move ended: hosts should learn of it. */
+  publish(): void
+}
+
+/** One move under way: the row as it is stored now, and both hosts. */
+export interface MoveContext {
+  readonly parts: MoverParts
+  readonly sourceHost: Host
+  readonly targetHost: Host
+  readonly source: Agent
+  readonly target: Agent
+  readonly command: MoveCommand
+  readonly signal: AbortSignal
+  move: MoveRecord
+  /** Monotonic time when the writers were told to stop; null after a restart of the control role in between. */
+  quiescedAt: number | null
+}
+
+export const commandOf = (move: MoveRecord): MoveCommand => ({
+  volumeId: move.volumeId,
+  volumeName: move.volumeName,
+  moveId: move.id,
+  epoch: move.epoch,
+  returnEpoch: move.returnEpoch,
+})
+
+/** Journals a change of the move's row; a cancel that was stored meanwhile is kept. */
+export const journal = async (context: MoveContext, change: Partial<MoveRecord>): Promise<void> => {
+  const { store } = context.parts
+  const stored = await store.move(context.move.id)
+  context.move = await store.updateMove({
+    ...context.move,
+    ...change,
+    cancelRequested: stored?.cancelRequested ?? context.move.cancelRequested,
+    version: stored?.version ?? context.move.version,
+  })
+}
+
+export const eventData = (context: MoveContext, more: Readonly<Record<string, unknown>> = {}) => ({
+  move: context.move.id as MoveId,
+  volume: context.move.volumeName,
+  from: context.sourceHost.name,
+  to: context.targetHost.name,
+  ...more,
+})

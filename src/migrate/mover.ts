@@ -1,0 +1,196 @@
+import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
+import type { MoveId } from '../domain/ids.ts'
+import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
+import { isoNow } from '../lib/clock.ts'
+import { commandOf, eventData, journal, type MoveContext, type MoverParts } from './move-context.ts'
+import { steps } from './steps.ts'
+
+const keepAliveMs = 5_000
+const retryMs = { first: 200, most: 5_000 }
+const sealedPhases = ['quiesce', 'delta', 'verify', 'release']
+
+/** Runs moves: each phase is journaled before it acts, whatever fails before commit is undone, after it only forward. */
+export class Mover {
+  readonly #parts: MoverParts
+  readonly #running = new Map<MoveId, { abort: AbortController; ended: Promise<void> }>()
+  #closing = false
+
+  constructor(parts: MoverParts) {
+    this.#parts = parts
+  }
+
+  /** Takes up every move that was under way when the control role ended. */
+  async resume(): Promise<void> {
+    for (const move of await this.#parts.store.moves({ open: true })) this.start(move)
+  }
+
+  start(move: MoveRecord): void {
+    if (this.#running.has(move.id)) return
+    const abort = new AbortController()
+    const ended = this.#run(move, abort.signal)
+      .catch((error) => {
+        if (!this.#closing) this.#parts.logger.error({ move: move.id, error: String(error) }, 'move runner failed')
+      })
+      .finally(() => {
+        this.#running.delete(move.id)
+        this.#parts.progress.clear(move.id)
+      })
+    this.#running.set(move.id, { abort, ended })
+  }
+
+  /** The cancel is stored already: the runner hears of it now instead of at commit. */
+  cancel(id: MoveId): void {
+    this.#running
+      .get(id)
+      ?.abort.abort(new DroverError('MOVE_CANCELLED', `move ${id} was cancelled; the volume stays where it was`))
+  }
+
+  /** Leaves moves as they are; the next control role goes on with them. */
+  async close(): Promise<void> {
+    this.#closing = true
+    const running = [...this.#running.values()]
+    for (const { abort } of running) abort.abort(new DroverError('CONTROL_UNREACHABLE', 'vold is stopping'))
+    await Promise.race([Promise.all(running.map(({ ended }) => ended)), this.#parts.clock.sleep(2_000)])
+  }
+
+  async #run(move: MoveRecord, signal: AbortSignal): Promise<void> {
+    const context = await this.#context(move, signal)
+    const stop = this.#keepAlive(context)
+    try {
+      if (move.cancelRequested && ['open', 'verified'].includes(move.state)) {
+        await this.#undo(
+          context,
+          new DroverError('MOVE_CANCELLED', `move ${move.id} was cancelled; the volume stays where it was`),
+        )
+        return
+      }
+      await this.#forward(context)
+    } finally {
+      stop()
+    }
+  }
+
+  async #forward(context: MoveContext): Promise<void> {
+    for (let next: MoveRecord['phase'] | null = context.move.phase; next !== null; ) {
+      const committed = ['committed', 'active'].includes(context.move.state)
+      if (!committed) {
+        try {
+          context.signal.throwIfAborted()
+          await this.#enter(context, next)
+          next = await steps[next](context)
+        } catch (error) {
+          if (this.#closing) throw error
+          // A commit whose reply was lost is re-read: the row decides, not the error.
+          context.move = (await this.#parts.store.move(context.move.id)) ?? context.move
+          if (!['committed', 'active', 'done'].includes(context.move.state))
+            return this.#undo(context, asDroverError(error))
+        }
+      } else {
+        const phase: MoveRecord['phase'] = context.move.state === 'active' ? 'retire' : 'activate'
+        next = await this.#insist(context, async () => {
+          await this.#enter(context, phase)
+          return steps[phase](context)
+        })
+      }
+    }
+    await this.#parts.emit('move.done', eventData(context, { downtimeMs: context.move.downtimeMs }))
+  }
+
+  async #enter(context: MoveContext, phase: MoveRecord['phase']): Promise<void> {
+    if (context.move.phase !== phase) await journal(context, { phase })
+    await this.#parts.emit('move.phase', eventData(context, { phase }))
+  }
+
+  /**
+   * Before `release` was journaled the writer is put back on the spot, then the abort is stored. From then on the stored
+   * abort comes first, for only it lets a released source write again.
+   */
+  async #undo(context: MoveContext, error: DroverError): Promise<void> {
+    const { move, command, source } = context
+    const { store, clock, logger } = this.#parts
+    logger.warn({ move: move.id, code: error.code, reason: error.message }, 'undoing the move')
+    const volume = await store.volume(move.volumeId)
+    const mayHaveReleased = phases.indexOf(move.phase) >= phases.indexOf('release')
+    const ownerEpoch = mayHaveReleased ? move.returnEpoch : (volume?.epoch ?? 0)
+    if (!mayHaveReleased) await attempt(() => source.undoSource({ ...command, ownerEpoch, abortStored: false }))
+    try {
+      context.move = await store.abortMove(
+        move.id,
+        ownerEpoch,
+        { code: error.code, message: error.message },
+        isoNow(clock),
+      )
+    } catch (stored) {
+      if (!hasCode(stored, 'TOO_LATE')) throw stored
+      context.move = (await store.move(move.id)) ?? move
+      return this.#forward(context)
+    }
+    await this.#parts.emit('move.aborted', eventData(context, { code: error.code, reason: error.message }))
+    // What does not answer now is taken up by the reconciler when it does.
+    const undone = await attempt(() => source.undoSource({ ...command, ownerEpoch, abortStored: true }))
+    const refused = await attempt(() => context.target.refuseTarget(command))
+    for (const problem of [undone, refused]) {
+      if (problem !== null)
+        logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
+    }
+    this.#parts.publish()
+  }
+
+  /** After commit there is only forward: tried until it succeeds. */
+  async #insist<T>(context: MoveContext, work: () => Promise<T>): Promise<T> {
+    for (let waitMs = retryMs.first; ; waitMs = Math.min(waitMs * 2, retryMs.most)) {
+      try {
+        return await work()
+      } catch (error) {
+        if (this.#closing) throw error
+        this.#parts.logger.warn(
+          { move: context.move.id, reason: asDroverError(error).message },
+          'committed move goes on later',
+        )
+        context.move = (await this.#parts.store.move(context.move.id)) ?? context.move
+        if (isEnded(context.move)) throw error
+      }
+      await this.#parts.clock.sleep(waitMs)
+      if (this.#closing) throw new DroverError('CONTROL_UNREACHABLE', 'vold is stopping')
+    }
+  }
+
+  #keepAlive(context: MoveContext): () => void {
+    const timer = setInterval(() => {
+      if (sealedPhases.includes(context.move.phase)) void attempt(() => context.source.keepAlive(context.command))
+    }, keepAliveMs)
+    return () => clearInterval(timer)
+  }
+
+  async #context(move: MoveRecord, signal: AbortSignal): Promise<MoveContext> {
+    const hosts = await this.#parts.hosts()
+    const host = (id: string) => {
+      const found = hosts.find((other) => other.id === id)
+      if (found !== undefined) return found
+      throw new DroverError('NO_SUCH_HOST', `host ${id} of move ${move.id} is not in the cluster`)
+    }
+    const sourceHost = host(move.sourceHostId)
+    const targetHost = host(move.targetHostId)
+    return {
+      parts: this.#parts,
+      sourceHost,
+      targetHost,
+      source: this.#parts.agent(sourceHost),
+      target: this.#parts.agent(targetHost),
+      command: commandOf(move),
+      signal,
+      move,
+      quiescedAt: null,
+    }
+  }
+}
+
+/** The error, or null. Only for what somebody else takes up again. */
+const attempt = async (work: () => Promise<unknown>): Promise<DroverError | null> => {
+  try {
+    await work()
+    return null
+  } catch (error) {
+    return asDroverError(error)
+  }
+}

@@ -1,0 +1,122 @@
+import type { SnapshotRecord } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import type { MoveForecast, MoveRequest } from '../domain/move.ts'
+import type { SourceObservation, TargetReport } from './agent.ts'
+import { nestedError } from './source-side.ts'
+
+export interface Plan {
+  readonly strategy: 'native-full' | 'native-incremental'
+  readonly base: SnapshotRecord | null
+  readonly forecast: MoveForecast
+}
+
+export interface PlanInput {
+  readonly volumeName: string
+  readonly from: string
+  readonly to: string
+  readonly targetPool: string
+  readonly request: MoveRequest
+  readonly source: SourceObservation
+  readonly target: TargetReport
+  /** Bytes changed since the base; null without one. */
+  readonly changedBytes: number | null
+}
+
+/** What a link of this cluster was last seen to carry, or a cautious guess before anything was measured. */
+export const assumedBytesPerSecond = 150 * 2 ** 20
+/** Commands, commit and container start, without data. */
+const fixedMs = 1_500
+const fixedDowntimeMs = 1_200
+/** Metadata and what is written while the move runs. */
+const slackBytes = 64 * 2 ** 20
+
+/** The newest snapshot that both hold, unchanged since it was received. */
+export const commonBase = (source: SourceObservation, target: TargetReport): SnapshotRecord | null => {
+  const there = new Set(target.intactSnapshots.map(({ streamUuid }) => streamUuid))
+  return source.intactSnapshots.findLast(({ streamUuid }) => there.has(streamUuid)) ?? null
+}
+
+/**
+ * From what was observed to a strategy; pure. Everything that refuses a move refuses it here, before anything is touched.
+ * @throws NESTED_DATASET, VOLUME_IN_USE, CANNOT_CARRY, DIVERGED, NO_SPACE
+ */
+export const makePlan = (input: PlanInput): Plan => {
+  const { source, target, request, volumeName, from, to } = input
+  if (source.record.role !== 'owner') {
+    throw new DroverError(
+      'VOLUME_SEALED',
+      `volume ${volumeName} is ${source.record.role} on host ${from}; it cannot be moved now`,
+    )
+  }
+  if (source.nested.length > 0) throw nestedError(volumeName, source.nested)
+  if (request.onlyIdle && source.inUseBy !== null) {
+    throw new DroverError(
+      'VOLUME_IN_USE',
+      `volume ${volumeName} is in use on host ${from} by ${source.inUseBy}; stop it there or run vol move ${volumeName} --to ${to}`,
+    )
+  }
+  if (request.containers === 'refuse' && source.inUseBy !== null) {
+    throw new DroverError(
+      'VOLUME_IN_USE',
+      `volume ${volumeName} is in use on host ${from} by ${source.inUseBy}; stop it, or move with --containers move or stop`,
+    )
+  }
+  if (source.uses.length === 0 && source.inUseBy !== null) {
+    throw new DroverError(
+      'VOLUME_BUSY',
+      `volume ${volumeName} is in use on host ${from} by ${source.inUseBy}, which no container of the engine accounts for; end it`,
+    )
+  }
+  checkTargetRole(input)
+  checkCarry(input)
+  if (source.streamFormat === null || source.streamFormat !== target.streamFormat) {
+    throw new DroverError(
+      'NO_SUCH_POOL',
+      `pool ${source.record.pool} on host ${from} and pool ${target.pool.spec} on host ${to} have no stream in common`,
+    )
+  }
+  const base = commonBase(source, target)
+  const bytes = base === null ? source.usedBytes : (input.changedBytes ?? source.usedBytes)
+  const neededBytes = bytes + slackBytes
+  if (target.pool.freeBytes < neededBytes) {
+    throw new DroverError(
+      'NO_SPACE',
+      `no space in pool ${target.pool.spec} on host ${to} for volume ${volumeName}: ${neededBytes} bytes are needed, ${target.pool.freeBytes} are free; free some or name another pool with --pool`,
+      { details: { neededBytes, freeBytes: target.pool.freeBytes } },
+    )
+  }
+  const rate = Math.min(assumedBytesPerSecond, request.bwlimitBytes ?? Number.POSITIVE_INFINITY)
+  return {
+    strategy: base === null ? 'native-full' : 'native-incremental',
+    base,
+    forecast: {
+      bytes,
+      ms: Math.round((bytes / rate) * 1000 + fixedMs),
+      downtimeMs: forecastDowntimeMs(Math.min(bytes, 4 * 2 ** 20), rate),
+    },
+  }
+}
+
+/** What is left for the delta, and the fixed part. */
+export const forecastDowntimeMs = (deltaBytes: number, bytesPerSecond: number): number =>
+  Math.round((deltaBytes / Math.max(bytesPerSecond, 1)) * 1000 + fixedDowntimeMs)
+
+const checkTargetRole = ({ target, volumeName, to }: PlanInput): void => {
+  if (target.role === null || target.role === 'replica' || target.role === 'refused') return
+  throw new DroverError(
+    'DIVERGED',
+    `host ${to} holds a copy of volume ${volumeName} that is ${target.role}; it was left alone, look at vol inspect ${volumeName}`,
+  )
+}
+
+const checkCarry = ({ target, volumeName, request, to }: PlanInput): void => {
+  if (request.containers !== 'move' || target.problems.length === 0) return
+  const lines = target.problems.map(({ container, what, wayOut }) => `container ${container}: ${what} (${wayOut})`)
+  throw new DroverError(
+    'CANNOT_CARRY',
+    `volume ${volumeName} cannot go to host ${to} with its containers: ${lines.join('; ')}`,
+    {
+      details: { problems: target.problems },
+    },
+  )
+}

@@ -1,0 +1,29 @@
+import type { MoveId } from '../domain/ids.ts'
+
+/** The round under way, in memory only: the journal has what must survive. */
+export interface RoundProgress {
+  readonly round: number
+  readonly bytes: number
+  readonly totalBytes: number
+  readonly bytesPerSecond: number
+  readonly remainingMs: number | null
+}
+
+export class ProgressBoard {
+  readonly #rounds = new Map<MoveId, RoundProgress>()
+
+  get(id: MoveId): RoundProgress | null {
+    return this.#rounds.get(id) ?? null
+  }
+
+  set(id: MoveId, round: number, bytes: number, totalBytes: number, ms: number): void {
+    const bytesPerSecond = ms > 0 ? Math.round((bytes / ms) * 1000) : 0
+    const left = Math.max(totalBytes - bytes, 0)
+    const remainingMs = bytesPerSecond > 0 ? Math.round((left / bytesPerSecond) * 1000) : null
+    this.#rounds.set(id, { round, bytes, totalBytes, bytesPerSecond, remainingMs })
+  }
+
+  clear(id: MoveId): void {
+    this.#rounds.delete(id)
+  }
+}

@@ -1,0 +1,200 @@
+import type { ContainerSpec } from '../containers/runtime.ts'
+import type { SnapshotRecord } from '../domain/dataset.ts'
+import { asDroverError, DroverError } from '../domain/errors.ts'
+import type { Phase } from '../domain/move.ts'
+import { isoNow } from '../lib/clock.ts'
+import { eventData, journal, type MoveContext } from './move-context.ts'
+import { assumedBytesPerSecond, commonBase, forecastDowntimeMs } from './plan.ts'
+import { shipRound } from './round.ts'
+import { moveSnapshotPrefix } from './source-side.ts'
+
+const replicaKeptMs = 24 * 3_600_000
+const maxRounds = 8
+/** Another round pays only while what is left is at most this share of the last one. */
+const shrinkFactor = 0.7
+/** So little is left that a round costs more than it saves. */
+const smallDeltaBytes = 4 * 2 ** 20
+const maxReleases = 5
+
+/** Each phase does its work, looking at the world for what is done already, and names the next; null: the move is done. */
+export type Step = (context: MoveContext) => Promise<Phase | null>
+
+/** The ordered phases. A phase without its executor is a compile error. */
+export const steps: { readonly [P in Phase]: Step } = {
+  async plan(context) {
+    const { source, target, command, move, parts } = context
+    const volume = await parts.store.volume(move.volumeId)
+    if (volume === null) throw new DroverError('NO_SUCH_VOLUME', `volume ${move.volumeName} does not exist`)
+    // The source hears of the new epochs first: a host that has heard less than another one has lost its memory.
+    await source.beginSource(command)
+    const { sizeBytes, labels, createdAt } = volume
+    await target.beginTarget({ ...command, pool: move.targetPool, sizeBytes, labels, createdAt })
+    return 'precopy'
+  },
+
+  async precopy(context) {
+    const { source, command, move } = context
+    const observed = await source.observe(command)
+    if (carries(context)) await bringContainers(context, observed.specs)
+    let base = await findBase(context)
+    const idle = observed.inUseBy === null
+    if (idle && base !== null) return 'quiesce'
+    let last = Number.POSITIVE_INFINITY
+    let expectedBytes =
+      base === null ? observed.usedBytes : await source.changedBytes({ ...command, snapshot: base.name })
+    for (let index = nextIndex(context); ; index += 1) {
+      const { snapshot, round } = await shipRound(context, { index, base, final: false, expectedBytes })
+      if (base?.name.startsWith(moveSnapshotPrefix(command))) await source.dropSnapshot({ ...command, name: base.name })
+      base = snapshot
+      if (idle) break
+      expectedBytes = await source.changedBytes({ ...command, snapshot: snapshot.name })
+      const settled = expectedBytes <= smallDeltaBytes
+      const shrinking = expectedBytes <= round.bytes * shrinkFactor && round.bytes < last
+      last = round.bytes
+      const forecast = forecastDowntimeMs(expectedBytes, rateOf(context))
+      const allowed = move.request.maxDowntimeMs
+      if (settled || !shrinking || index >= maxRounds) {
+        if (allowed === undefined || forecast <= allowed) break
+        if (!shrinking || index >= maxRounds) {
+          throw new DroverError(
+            'DOWNTIME_EXCEEDED',
+            `moving volume ${move.volumeName} would stop its writers for about ${forecast} ms, ${allowed} ms are allowed; nothing was stopped, raise --max-downtime or move when less is written`,
+            {
+              details: { forecastMs: forecast, allowedMs: allowed, leftBytes: expectedBytes },
+            },
+          )
+        }
+      }
+    }
+    return 'quiesce'
+  },
+
+  async quiesce(context) {
+    const { source, command, move, parts } = context
+    await source.seal({ ...command, onlyIdle: move.request.onlyIdle })
+    context.quiescedAt ??= parts.clock.monotonic()
+    if (move.quiescedAt === null) await journal(context, { quiescedAt: isoNow(parts.clock) })
+    const { specs } = await source.quiesce({ ...command, mode: move.request.quiesce })
+    if (carries(context)) await bringContainers(context, specs)
+    return 'delta'
+  },
+
+  async delta(context) {
+    const base = await findBase(context)
+    const { snapshot } = await shipRound(context, { index: nextIndex(context), base, final: true, expectedBytes: 0 })
+    await journal(context, { finalSnapshot: snapshot.name })
+    return 'verify'
+  },
+
+  async verify(context) {
+    const { target, command } = context
+    await target.prepare({ ...command, snapshot: finalSnapshot(context) })
+    await journal(context, { state: 'verified' })
+    return 'release'
+  },
+
+  async release(context) {
+    const { source, target, command, parts } = context
+    const { changed } = await source.release({ ...command, snapshot: finalSnapshot(context) })
+    if (!changed) return 'commit'
+    const releases = context.move.rounds.filter(({ snapshot }) => snapshot === context.move.finalSnapshot).length
+    if (nextIndex(context) > maxRounds + maxReleases || releases > maxReleases) {
+      throw new DroverError(
+        'VOLUME_BUSY',
+        `something keeps writing to volume ${command.volumeName} after its writers were stopped`,
+      )
+    }
+    await parts.emit('move.changed-after-snapshot', eventData(context))
+    await target.reopenTarget(command)
+    await journal(context, { state: 'open', finalSnapshot: null })
+    return 'delta'
+  },
+
+  async commit(context) {
+    const { store } = context.parts
+    const stored = await store.move(context.move.id)
+    if (stored?.state === 'verified') await store.commitMove([context.move.id])
+    context.move = (await store.move(context.move.id)) ?? context.move
+    context.parts.publish()
+    return 'activate'
+  },
+
+  async activate(context) {
+    const { target, command, parts } = context
+    await target.activate(command)
+    const warnings: string[] = []
+    try {
+      const { started } = await target.startContainers(command)
+      if (started > 0 && context.quiescedAt !== null) {
+        await journal(context, { downtimeMs: Math.round(parts.clock.monotonic() - context.quiescedAt) })
+      }
+      const { problem } = await target.awaitHealthy({ ...command, timeoutMs: context.move.request.healthTimeoutMs })
+      if (problem !== null) warnings.push(problem)
+    } catch (error) {
+      const known = asDroverError(error)
+      if (known.code !== 'DOCKER_FAILED') throw error
+      warnings.push(known.message)
+    }
+    if (warnings.length > 0) {
+      const message = `volume ${command.volumeName} is on host ${context.targetHost.name}, but its container does not run well there: ${warnings.join('; ')}`
+      await journal(context, {
+        warnings: [...context.move.warnings, ...warnings],
+        error: { code: 'NOT_HEALTHY', message },
+      })
+    }
+    context.move = await parts.store.activateMove(context.move.id)
+    return 'retire'
+  },
+
+  async retire(context) {
+    const { source, target, command, parts } = context
+    const base = finalSnapshot(context)
+    const keepUntil = new Date(parts.clock.now() + replicaKeptMs).toISOString()
+    await source.retire({ ...command, base, keepUntil, carried: carries(context) })
+    await target.finishTarget({ ...command, base })
+    context.move = await parts.store.finishMove(context.move.id, isoNow(parts.clock))
+    parts.publish()
+    return null
+  },
+}
+
+const carries = ({ move }: MoveContext): boolean => move.request.containers === 'move' && !move.request.onlyIdle
+
+/** Images first, then the containers: all that can fail on the target fails before release (rule 11). */
+const bringContainers = async (context: MoveContext, specs: readonly ContainerSpec[]): Promise<void> => {
+  const { source, target, command, targetHost } = context
+  const images = new Map(specs.map(({ imageId, imageName }) => [imageId, imageName]))
+  for (const [imageId, imageName] of images) {
+    if ((await target.hasImage({ imageId })) || targetHost.id === context.sourceHost.id) continue
+    await source.sendImage({
+      ...command,
+      imageId,
+      imageName,
+      targetHostId: targetHost.id,
+      targetAddress: targetHost.address,
+    })
+  }
+  await target.prepareContainers({ ...command, specs, dropMounts: context.move.request.dropMounts })
+}
+
+const findBase = async (context: MoveContext): Promise<SnapshotRecord | null> => {
+  const { source, target, command, move } = context
+  const [observed, report] = await Promise.all([
+    source.observe(command),
+    target.checkTarget({ volumeId: command.volumeId, pool: move.targetPool, specs: [], dropMounts: [] }),
+  ])
+  return commonBase(observed, report)
+}
+
+const nextIndex = ({ move }: MoveContext): number =>
+  Math.max(-1, ...move.rounds.map(({ snapshot }) => Number(snapshot.slice(snapshot.lastIndexOf('-') + 1)))) + 1
+
+const finalSnapshot = ({ move }: MoveContext): string => {
+  if (move.finalSnapshot !== null) return move.finalSnapshot
+  throw new DroverError('INTERNAL', `move ${move.id} has no final snapshot in its journal`)
+}
+
+const rateOf = ({ move }: MoveContext): number => {
+  const big = move.rounds.findLast(({ bytes }) => bytes > smallDeltaBytes)
+  return big === undefined ? assumedBytesPerSecond : (big.bytes / Math.max(big.ms, 1)) * 1000
+}
