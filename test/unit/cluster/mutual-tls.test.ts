@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { createServer as createHttpsServer } from 'node:https'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
@@ -323,9 +325,11 @@ test('a raw stream stays open beyond its deadline for the head, and gives errors
 test('the identity changes without a restart: new connections are of the new cluster, old ones count no more', async () => {
   const gate = Promise.withResolvers<void>()
   const arrived = Promise.withResolvers<void>()
-  const { server, peer, client, second } = await pair((cluster) => async (request, response) => {
+  let waiting = 0
+  const { control, server, peer, client, second } = await pair((cluster) => async (request, response) => {
     if (request.url === '/late') {
-      arrived.resolve()
+      waiting += 1
+      if (waiting === 2) arrived.resolve()
       await gate.promise
     }
     await echo(cluster)(request, response)
@@ -334,14 +338,19 @@ test('the identity changes without a restart: new connections are of the new clu
   const moved = await furtherHost(other)
   const kept = await rawRequest(server.address, { ...tlsIdentity(second) })
   expect(kept.body).toMatchObject({ peer: second.hostId })
-  const underWay = client.request(peer, '/late')
+  // The CA that is left signs, while it still counts, for a host of the cluster that is joined.
+  const caKeyPem = await readFile(join(control.dataDir, 'cluster', 'ca-key.pem'), 'utf8')
+  const cluster = other.identity.clusterId
+  const authority = await openAuthority({ caPem: control.identity.caPem, caKeyPem, cluster, clock: systemClock })
+  const forged = cleanup.client(await furtherHost({ identity: control.identity, authority }))
+  const underWay = [client.request(peer, '/late'), forged.request(peer, '/late')]
   await arrived.promise
 
   const closed = once(kept.socket, 'close')
   server.setIdentity(moved)
   await closed
   gate.resolve()
-  expect((await underWay).body).toMatchObject({ peer: null })
+  for (const answer of await Promise.all(underWay)) expect(answer.body).toMatchObject({ peer: null })
   await unreachable(cleanup.client(second).request(peer, '/'), /not the host that is meant/, 'certificate')
 
   client.setIdentity(other.identity)
