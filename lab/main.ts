@@ -106,7 +106,10 @@ program
   .argument('<command...>')
   .passThroughOptions()
   .description('runs a command on a host and ends with its exit status')
-  .action((host: string, argv: string[]) => become(find(labName()).host(host), argv))
+  .action((host: string, argv: string[]) => {
+    // commander leaves a -- that follows the host in place.
+    return become(find(labName()).host(host), argv[0] === '--' ? argv.slice(1) : argv)
+  })
 
 try {
   await program.parseAsync()

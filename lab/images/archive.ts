@@ -69,7 +69,7 @@ const build = async (recipe: ImageRecipe, work: string): Promise<void> => {
     ...['tar', '--create', '--file', layer, '--directory', root, '--sort=name', '--mtime=@0', '--numeric-owner'],
     ...['--xattrs', '--one-file-system', '.'],
   ])
-  const created = '1970-01-01T00:00:00Z'
+  const created = '2023-06-10T00:00:00Z'
   const config = JSON.stringify({
     architecture: 'amd64',
     os: 'linux',

@@ -8,7 +8,7 @@ if [ "$1" = postgres ]; then
     # Only what is wrong: a big database must not be walked at every start.
     find "$PGDATA" ! -user postgres -exec chown postgres:postgres {} +
     chmod 700 "$PGDATA"
-    exec su -p -s /bin/sh postgres -c 'exec "$0" "$@"' "$0" "$@"
+    exec su -p -s /bin/sh -c 'exec "$0" "$@"' -- postgres "$0" "$@"
   fi
   if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 >/dev/null
