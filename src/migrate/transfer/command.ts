@@ -1,9 +1,11 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import type { Argv } from '../../backends/backend.ts'
 import { spawnBound } from '../../lib/spawn.ts'
 import { streamFailed } from './failure.ts'
 
 const stderrTailBytes = 4096
+const stderrMs = 300
 
 /** The command of one end of a stream. */
 export interface StreamCommand {
@@ -27,8 +29,17 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
       closed.resolve()
       reject(streamFailed(`${argv.join(' ')} could not be started: ${error.message}`, { argv }))
     })
-    // 'close' comes after stderr was read to its end, so that the tail is whole.
-    child.once('close', (exitCode, signal) => {
+    child.once('exit', (exitCode, signal) => {
+      // The tail is whole once stderr was read to its end; something the command left behind may keep it open for ever.
+      const { stderr } = child
+      if (stderr === null || stderr.closed) return settle(exitCode, signal)
+      const timer = setTimeout(() => stderr.destroy(), stderrMs)
+      stderr.once('close', () => {
+        clearTimeout(timer)
+        settle(exitCode, signal)
+      })
+    })
+    const settle = (exitCode: number | null, signal: string | null) => {
       closed.resolve()
       if (exitCode === 0) return resolve()
       const how = signal === null ? `exit status ${exitCode}` : `signal ${signal}`
@@ -41,7 +52,7 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
           stderr: tail,
         }),
       )
-    })
+    }
   })
   ended.catch(() => {})
   return {
@@ -55,3 +66,9 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
   }
 }
 export type StdioSlot = Exclude<StdioOptions, string>[number]
+
+/** A command's piped output. It must get its reader at once: Node throws away what nobody reads when a command ends. */
+export const outputOf = (command: StreamCommand): Readable => {
+  if (command.child.stdout === null) throw new Error('the command has no output')
+  return command.child.stdout
+}

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
-import { type StreamCommand, startCommand } from './command.ts'
+import { outputOf, type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { asStreamFailure, streamFailed } from './failure.ts'
 import { closeGently, type LinkWatch, watchLink } from './link.ts'
@@ -58,9 +58,8 @@ const handOver = (spec: SendSpec, data: Socket): StreamCommand => {
 }
 
 const pumpLimited = async (command: StreamCommand, data: Socket, bytesPerSecond: number, task: Task): Promise<void> => {
-  if (command.child.stdout === null) throw new Error('the command has no output')
   const bucket = createTokenBucket(bytesPerSecond, task.clock)
-  const source = createSource(command.child.stdout, Math.min(pieceBytes, bucket.pieceBytes), 0)
+  const source = createSource(outputOf(command), Math.min(pieceBytes, bucket.pieceBytes), 0)
   for (let piece = await source.next(); piece !== null; piece = await source.next()) {
     await bucket.take(piece.length)
     const whole = piece
@@ -110,13 +109,20 @@ export const receivePlainly = async (
   }
 }
 
+const ownWordsMs = 200
+const asIs = (error: unknown) => asStreamFailure(error, 'the command failed')
+const sleep = (ms: number) => new Promise<null>((resolve) => setTimeout(resolve, ms, null))
+
 const giveUp = async (
   error: unknown,
   what: string,
   command: StreamCommand | null,
   status: Socket | null,
 ): Promise<never> => {
-  const failure = asStreamFailure(error, what)
+  // Both commands hold one connection: when one fails the other does too, and either may be heard of first.
+  const own = command === null ? null : await Promise.race([command.ended.then(() => null, asIs), sleep(ownWordsMs)])
+  const other = asStreamFailure(error, what)
+  const failure = own === null || own === other ? other : streamFailed(`${own.message}; ${other.message}`, own.details)
   await command?.kill()
   if (status !== null) {
     if (status.writable) status.write(formatMessage({ kind: 'failed', message: failure.message.slice(0, 4000) }))

@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls'
 import type { SendSpec, TransferResult } from '../transfer.ts'
-import { type StreamCommand, startCommand } from './command.ts'
+import { outputOf, type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { createDigest } from './digest.ts'
 import { asStreamFailure, streamFailed } from './failure.ts'
@@ -8,9 +8,9 @@ import { controlFrame, endFrame, headerBytes, writeHeader } from './frames.ts'
 import { closeGently, watchLink } from './link.ts'
 import { type ReceiverMessage, readMessages } from './messages.ts'
 import { secureAsSender } from './secure.ts'
-import { createSource } from './source.ts'
+import { createSource, type FrameSource } from './source.ts'
 import type { Task } from './task.ts'
-import { createTokenBucket } from './token-bucket.ts'
+import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
 /** Header and body together are whole TLS records of 16 KiB. */
 const frameBytes = 256 * 1024
@@ -20,11 +20,13 @@ export const sendSecurely = async (spec: SendSpec, task: Task): Promise<Transfer
   const startedAt = task.clock.monotonic()
   // The command starts at once: its first bytes wait in the pipe while the link is made.
   const command = startCommand(spec.argv, 'ignore', 'pipe')
+  const bucket = spec.bwlimitBytes === null ? null : createTokenBucket(spec.bwlimitBytes, task.clock)
+  const source = createSource(outputOf(command), Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes))
   let link: TLSSocket | null = null
   try {
     const opening = openLink(spec, task)
     link = await Promise.race([opening, task.aborted])
-    const sent = await sendStream(link, command, spec, task)
+    const sent = await sendStream(link, { command, source, bucket }, spec, task)
     return { ...sent, ms: Math.round(task.clock.monotonic() - startedAt) }
   } catch (error) {
     const failure = asStreamFailure(error, `sending to host ${spec.peerHostId}`)
@@ -37,6 +39,12 @@ export const sendSecurely = async (spec: SendSpec, task: Task): Promise<Transfer
   }
 }
 
+interface Origin {
+  readonly command: StreamCommand
+  readonly source: FrameSource
+  readonly bucket: TokenBucket | null
+}
+
 const openLink = async (spec: SendSpec, task: Task): Promise<TLSSocket> => {
   const socket = await dial(spec.address, { sessionId: spec.sessionId, channel: 'data', ticket: null })
   await awaitGo(socket, spec.address)
@@ -45,7 +53,7 @@ const openLink = async (spec: SendSpec, task: Task): Promise<TLSSocket> => {
 
 const sendStream = async (
   link: TLSSocket,
-  command: StreamCommand,
+  from: Origin,
   spec: SendSpec,
   task: Task,
 ): Promise<{ bytes: number; digest: string }> => {
@@ -70,7 +78,7 @@ const sendStream = async (
   })
   failed.catch(() => {})
   try {
-    const sent = await Promise.race([pump(link, command, spec, task), failed, watch.broken, task.aborted])
+    const sent = await Promise.race([pump(link, from, task), failed, watch.broken, task.aborted])
     const answer = await Promise.race([verdict.promise, watch.broken, task.aborted])
     if (answer.bytes !== sent.bytes || answer.digest !== sent.digest) {
       throw streamFailed(`host ${spec.peerHostId} acknowledged ${answer.bytes} bytes of ${sent.bytes}, or other ones`)
@@ -85,18 +93,13 @@ const sendStream = async (
 
 const pump = async (
   link: TLSSocket,
-  command: StreamCommand,
-  spec: SendSpec,
+  { command, source, bucket }: Origin,
   task: Task,
 ): Promise<{ bytes: number; digest: string }> => {
-  if (command.child.stdout === null) throw new Error('the command has no output')
   const write = (frame: Buffer) =>
     new Promise<void>((resolve, reject) => {
       link.write(frame, (error) => (error ? reject(error) : resolve()))
     })
-  const bucket = spec.bwlimitBytes === null ? null : createTokenBucket(spec.bwlimitBytes, task.clock)
-  const bodyBytes = Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes)
-  const source = createSource(command.child.stdout, bodyBytes)
   const digest = createDigest()
   let bytes = 0
   await write(controlFrame('hello', digest.key))

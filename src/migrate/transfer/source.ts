@@ -23,7 +23,9 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
   const full: Buffer[] = []
   let current = free.pop()
   let fill = reserved
-  let pending: Buffer | null = null
+  // More than one only when the command has ended: Node then lets what its pipe still held come, paused or not.
+  const pending: Buffer[] = []
+  let over = false
   let ended = false
   let failure: Error | null = null
   let wake: (() => void) | null = null
@@ -38,7 +40,7 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
     while (at < chunk.length) {
       current ??= free.pop()
       if (current === undefined) {
-        pending = chunk.subarray(at)
+        pending.push(chunk.subarray(at))
         output.pause()
         return
       }
@@ -54,11 +56,19 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
     fill = reserved
     ready()
   }
-  output.on('data', take)
-  output.on('end', () => {
+  const finishIfDone = () => {
+    if (!over || pending.length > 0) return
     if (current !== undefined && fill > reserved) push(current)
     ended = true
     ready()
+  }
+  output.on('data', (chunk: Buffer) => {
+    if (pending.length > 0) pending.push(chunk)
+    else take(chunk)
+  })
+  output.on('end', () => {
+    over = true
+    finishIfDone()
   })
   output.on('error', (error) => {
     failure = error
@@ -78,11 +88,14 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
     },
     release(frame) {
       free.push(Buffer.from(frame.buffer, 0, size))
-      if (pending === null) return
-      const chunk = pending
-      pending = null
-      take(chunk)
-      if (pending === null) output.resume()
+      const waiting = pending.splice(0)
+      for (const chunk of waiting) {
+        if (pending.length > 0) pending.push(chunk)
+        else take(chunk)
+      }
+      if (pending.length > 0) return
+      output.resume()
+      finishIfDone()
     },
   }
 }
