@@ -122,7 +122,9 @@ export class LabHost {
   async startVold(flags?: readonly string[]): Promise<void> {
     const given = flags ?? this.vold.lastArgv?.slice(1) ?? []
     const advertise = given.includes('--advertise') ? [] : ['--advertise', `${this.address}:7460`]
-    await this.vold.start(['vold', ...given, ...advertise])
+    // The default pool takes up to 20 GiB of disk: several hosts on one machine get smaller ones.
+    const config = given.includes('--config') ? [] : ['--config', join(repository, 'lab', 'vold.toml')]
+    await this.vold.start(['vold', ...given, ...config, ...advertise])
   }
 
   stopVold(): Promise<void> {

@@ -96,8 +96,14 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     undo.push(() => peers.close())
 
     // backends/, volumes/: what is here
-    const specs =
-      config.pools.length > 0 ? config.pools : [await ensureLoopPool({ dataDir: config.dataDir, exec, logger })]
+    const defaultPool = () =>
+      ensureLoopPool({
+        dataDir: config.dataDir,
+        exec,
+        logger,
+        ...(config.defaultPoolBytes === null ? {} : { sizeBytes: config.defaultPoolBytes }),
+      })
+    const specs = config.pools.length > 0 ? config.pools : [await defaultPool()]
     const backends = specs.map((spec) => createBackend({ spec: parsePoolSpec(spec), exec, logger, clock }))
     for (const backend of backends) {
       await backend.open()

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { DroverError } from '../domain/errors.ts'
 import { checkHostName } from '../domain/names.ts'
 import { parsePoolSpec } from '../domain/pool.ts'
+import { parseSize } from '../domain/units.ts'
 import { type LogLevel, logLevels } from './logger.ts'
 
 export interface DaemonConfig {
@@ -22,6 +23,8 @@ export interface DaemonConfig {
   readonly logLevel: LogLevel
   /** Networks (CIDR) between whose hosts streams may go in plain. */
   readonly trustedLinks: readonly string[]
+  /** Bytes of the pool that vold makes itself when none is named; null: chosen by what is free. */
+  readonly defaultPoolBytes: number | null
 }
 
 const shape = z.strictObject({
@@ -36,6 +39,7 @@ const shape = z.strictObject({
   plugin_dir: z.string().optional(),
   log_level: z.enum(logLevels).optional(),
   trusted_links: z.array(z.string()).optional(),
+  default_pool_size: z.string().optional(),
 })
 type File = z.infer<typeof shape>
 
@@ -84,6 +88,7 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     pluginDir: absolute('plugin directory', values['plugin-dir'] ?? file.plugin_dir ?? '/run/docker/plugins'),
     logLevel,
     trustedLinks: (file.trusted_links ?? []).map(checkNetwork),
+    defaultPoolBytes: file.default_pool_size === undefined ? null : parseSize(file.default_pool_size),
   }
 }
 
