@@ -12,6 +12,9 @@ export interface ControlProxyParts {
   identity(): Pick<Identity, 'controlAddress' | 'controlHostId' | 'hostName'>
 }
 
+/** Until the answer begins; a plan asks other hosts, which takes a while. */
+const patienceMs = 120_000
+
 /** Names the host that passed a request on: a request is passed on once. */
 export const viaHeader = 'drover-via'
 
@@ -45,6 +48,7 @@ export const createControlProxy =
       method: methodOf(request),
       headers,
       signal: gone.signal,
+      timeoutMs: patienceMs,
       ...(body === undefined ? {} : { body }),
     }
     const peer = { address: controlAddress, hostId: controlHostId }

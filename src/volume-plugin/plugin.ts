@@ -57,7 +57,7 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
       const fields = call.bodyless === true ? {} : parseFields(body)
       const result = await withinLimit(call, path, fields, response)
       answer(response, 200, { ...result, Err: '' })
-      logger.debug({ call: path, name: fields['Name'], ms: Math.round(clock.monotonic() - startedAt) }, 'plugin call')
+      logger.debug({ call: path, name: fields.Name, ms: Math.round(clock.monotonic() - startedAt) }, 'plugin call')
     } catch (error) {
       const refusal = asDroverError(error)
       logger.warn({ call: path, code: refusal.code, err: refusal }, 'plugin call refused')
@@ -68,21 +68,20 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
 
   const withinLimit = async (call: Call, path: string, fields: Fields, response: ServerResponse): Promise<Answer> => {
     const limitMs = allLimits[call.limit]
-    const what = `${path.slice(path.indexOf('.') + 1)} of volume ${JSON.stringify(fields['Name'] ?? '')}`
+    const what = `${path.slice(path.indexOf('.') + 1)} of volume ${JSON.stringify(fields.Name ?? '')}`
     const over = new AbortController()
     let answered = false
     const work = call.run(service, fields)
     const late = async (): Promise<void> => {
       const gone = response.closed
       if ((!answered && !gone) || call.abandoned === undefined) return
-      logger.warn({ call: path, name: fields['Name'] }, 'done after its caller had gone: undone')
+      logger.warn({ call: path, name: fields.Name }, 'done after its caller had gone: undone')
       await call.abandoned(service, fields)
     }
     const settled = work.then(late, (error: unknown) => {
-      if (answered)
-        logger.warn({ call: path, name: fields['Name'], err: error }, 'failed after its caller was answered')
+      if (answered) logger.warn({ call: path, name: fields.Name, err: error }, 'failed after its caller was answered')
     })
-    settled.catch((error: unknown) => logger.error({ call: path, name: fields['Name'], err: error }, 'undoing failed'))
+    settled.catch((error: unknown) => logger.error({ call: path, name: fields.Name, err: error }, 'undoing failed'))
     const tooLong = clock.sleep(limitMs, over.signal).then(() => {
       answered = true
       throw new DroverError(

@@ -41,20 +41,20 @@ export const parseFields = (body: Buffer): Fields => {
 
 /** @throws {IncompleteRequest} without a name, BAD_NAME with a bad one */
 export const nameOf = (fields: Fields): string => {
-  if (typeof fields['Name'] !== 'string') throw new IncompleteRequest('the request names no volume')
-  return checkVolumeName(fields['Name'])
+  if (typeof fields.Name !== 'string') throw new IncompleteRequest('the request names no volume')
+  return checkVolumeName(fields.Name)
 }
 
 /** A hint and no more: old engines send none, podman always the same. @throws {IncompleteRequest} when it is no text */
 export const callerOf = (fields: Fields): string => {
-  const id = fields['ID'] ?? ''
+  const id = fields.ID ?? ''
   if (typeof id !== 'string') throw new IncompleteRequest('the ID of the caller is not a text')
   return id
 }
 
 /** `Opts` is null when there are none. @throws BAD_REQUEST */
 export const optionsOf = (fields: Fields): Readonly<Record<string, string>> => {
-  const options = fields['Opts'] ?? {}
+  const options = fields.Opts ?? {}
   if (typeof options !== 'object' || Array.isArray(options)) {
     throw new DroverError('BAD_REQUEST', 'Opts is not an object of texts; write -o NAME=VALUE')
   }

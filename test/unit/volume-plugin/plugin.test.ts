@@ -51,7 +51,7 @@ test('create, get, list, mount, path, unmount, remove as an engine sends them', 
 
 test('keeps no connection, so that none can close under a request', async () => {
   const { post } = await start()
-  expect((await post('VolumeDriver.List', {})).headers['connection']).toBe('close')
+  expect((await post('VolumeDriver.List', {})).headers.connection).toBe('close')
 })
 
 test.each(['Create', 'Mount', 'Unmount', 'Remove', 'Path'])(
@@ -61,7 +61,7 @@ test.each(['Create', 'Mount', 'Unmount', 'Remove', 'Path'])(
     for (const body of ['', '{', '[]', 'null', '{}', '{"Name":null}', '{"Name":7}', '{"Name":"db"']) {
       const answer = await post(`VolumeDriver.${call}`, body)
       expect([body, answer.status]).toEqual([body, 500])
-      expect(answer.body['Err']).toMatch(/^BAD_REQUEST: .*nothing was done/)
+      expect(answer.body.Err).toMatch(/^BAD_REQUEST: .*nothing was done/)
     }
     expect(service.log).toEqual([])
   },
@@ -74,7 +74,7 @@ test.each(['../../etc', 'a/b', 'a b', 'a\u0000b', '', '-x', 'x'.repeat(300)])(
     for (const call of ['Create', 'Get', 'Mount', 'Remove']) {
       const answer = await post(`VolumeDriver.${call}`, { Name: name, ID: 'x', Opts: null })
       expect(answer.status).toBe(500)
-      expect(answer.body['Err']).toMatch(/^BAD_NAME: /)
+      expect(answer.body.Err).toMatch(/^BAD_NAME: /)
     }
     expect(service.log).toEqual([])
   },
@@ -85,7 +85,7 @@ test('unknown options and options that are no texts are refused by name', async 
   const unknown = await post('VolumeDriver.Create', { Name: 'db', Opts: { colour: 'red' } })
   expect(unknown).toMatchObject({ status: 500, body: { Err: 'UNKNOWN_OPTION: there is no option colour' } })
   const number = await post('VolumeDriver.Create', { Name: 'db', Opts: { size: 7 } })
-  expect(number.body['Err']).toMatch(/^BAD_REQUEST: option "size"/)
+  expect(number.body.Err).toMatch(/^BAD_REQUEST: option "size"/)
   expect(service.held.size).toBe(0)
 })
 
@@ -102,7 +102,7 @@ test('Get drops the connection when the truth is not known, and on a retry witho
 
 test('the Get without a name that an engine sends at boot is answered, and harmless', async () => {
   const { post, service } = await start()
-  expect((await post('VolumeDriver.Get', { Name: '' })).body['Err']).toMatch(/^BAD_NAME/)
+  expect((await post('VolumeDriver.Get', { Name: '' })).body.Err).toMatch(/^BAD_NAME/)
   expect(service.log).toEqual([])
 })
 
@@ -111,7 +111,7 @@ test('Mount never answers an empty path', async () => {
   service.mount = async () => ''
   const answer = await post('VolumeDriver.Mount', { Name: 'db', ID: 'x' })
   expect(answer).toMatchObject({ status: 500 })
-  expect(answer.body['Mountpoint']).toBeUndefined()
+  expect(answer.body.Mountpoint).toBeUndefined()
 })
 
 test('a call that outlasts its limit is answered with what is going on, and a late mount is undone', async () => {
@@ -120,7 +120,7 @@ test('a call that outlasts its limit is answered with what is going on, and a la
   const open = service.block()
   const answer = await post('VolumeDriver.Mount', { Name: 'db', ID: 'x' })
   expect(answer).toMatchObject({ status: 500 })
-  expect(answer.body['Err']).toMatch(/^TIMED_OUT: Mount of volume "db" is still under way after 20 ms/)
+  expect(answer.body.Err).toMatch(/^TIMED_OUT: Mount of volume "db" is still under way after 20 ms/)
   await expect(post('VolumeDriver.Get', { Name: 'db' })).rejects.toThrow(/socket hang up|ECONNRESET/)
   open()
   await expect.poll(() => service.log).toContain('unmount db x')
@@ -149,6 +149,6 @@ test('unknown calls and large bodies are answered', async () => {
     'VolumeDriver.Create',
     JSON.stringify({ Name: 'db', Opts: { size: 'x'.repeat(10_000_000) } }),
   )
-  expect(large.body['Err']).toMatch(/^BODY_TOO_LARGE/)
+  expect(large.body.Err).toMatch(/^BODY_TOO_LARGE/)
   expect(service.log).toEqual([])
 })

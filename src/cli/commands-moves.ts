@@ -1,0 +1,155 @@
+import { type Command, Option } from 'commander'
+import type { MovePlan, MoveView } from '../control/control.ts'
+import { isEnded } from '../domain/move.ts'
+import { checkVolumeName } from '../domain/names.ts'
+import { formatDuration, formatSize, parseDuration } from '../domain/units.ts'
+import { collect, given, parseRate } from './arguments.ts'
+import { segment, show, showTable } from './context.ts'
+import { followMove, summary } from './follow-move.ts'
+import type { Run } from './program.ts'
+import { fields } from './table.ts'
+
+interface MoveOptions {
+  readonly to: string
+  readonly pool?: string
+  readonly maxDowntime?: number
+  readonly quiesce?: string
+  readonly containers?: string
+  readonly bwlimit?: number
+  readonly dropMount?: readonly string[]
+  readonly healthTimeout?: number
+  readonly dryRun: boolean
+  readonly detach: boolean
+}
+
+const pathOf = (id: string): string => `/v1/moves/${segment(id)}`
+
+/** move, moves, move-status, cancel. */
+export const addMoveCommands = (program: Command, run: Run): void => {
+  program
+    .command('move')
+    .description('move a volume, and the containers that use it, to another host')
+    .argument('<name>', '', checkVolumeName)
+    .requiredOption('--to <host>', 'where to')
+    .option('--pool <pool>', 'on the target, as vol pools names it')
+    .option('--max-downtime <time>', 'stop, with the writer untouched, when it would take longer', parseDuration)
+    .addOption(new Option('--quiesce <how>', 'how the writers are stilled (default: stop)').choices(['stop', 'pause']))
+    .addOption(
+      new Option('--containers <what>', 'what becomes of them (default: move)').choices(['move', 'stop', 'refuse']),
+    )
+    .option('--bwlimit <rate>', 'bytes per second, such as 50M', parseRate)
+    .option('--drop-mount <path>', 'leave the bind mount at this path behind; may be given again', collect)
+    .option('--health-timeout <time>', 'wait this long for health on the target (default: 60s)', parseDuration)
+    .option('--dry-run', 'tell bytes, time and downtime, and do nothing', false)
+    .option('--detach', 'do not wait for the end', false)
+    .action(
+      run(async (context, name: string, options: MoveOptions) => {
+        const path = `/v1/volumes/${segment(name)}/moves`
+        const body = bodyOf(options)
+        if (options.dryRun) {
+          const plan = await context.client.call<MovePlan>('POST', path, { ...body, dryRun: true })
+          show(context, plan, () => describePlan(plan))
+          return 0
+        }
+        const move = await context.client.call<MoveView>('POST', path, body)
+        if (!options.detach) return followMove(context, move)
+        show(context, move, () => move.id)
+        return 0
+      }),
+    )
+
+  program
+    .command('moves')
+    .description('list the moves, newest first')
+    .option('--open', 'only those that have not ended', false)
+    .option('--volume <name>', 'only those of one volume')
+    .action(
+      run(async (context, options: { open: boolean; volume?: string }) => {
+        const query = new URLSearchParams({
+          ...(options.open ? { open: 'true' } : {}),
+          ...given({ volume: options.volume }),
+        } as Record<string, string>)
+        showTable(context, await context.client.all<MoveView>(`/v1/moves${query.size === 0 ? '' : `?${query}`}`), {
+          ID: ({ id }) => id,
+          VOLUME: ({ volumeName }) => volumeName,
+          FROM: ({ from }) => from,
+          TO: ({ to }) => to,
+          STATE: ({ state, phase }) => (state === 'done' || state === 'aborted' ? state : phase),
+          BYTES: ({ totalBytes }) => formatSize(totalBytes),
+          DOWNTIME: ({ downtimeMs }) => (downtimeMs === null ? '' : formatDuration(downtimeMs)),
+          STARTED: ({ startedAt }) => startedAt,
+          ERROR: ({ error }) => error?.code ?? '',
+        })
+      }),
+    )
+
+  program
+    .command('move-status')
+    .description('tell how far a move is')
+    .argument('<id>')
+    .option('--follow', 'until it ends', false)
+    .action(
+      run(async (context, id: string, options: { follow: boolean }) => {
+        const move = await context.client.call<MoveView>('GET', pathOf(id))
+        if (options.follow) return followMove(context, move)
+        show(context, move, () => describeMove(move))
+        return 0
+      }),
+    )
+
+  program
+    .command('cancel')
+    .description('cancel a move that has not committed')
+    .argument('<id>')
+    .action(
+      run(async (context, id: string) => {
+        const move = await context.client.call<MoveView>('DELETE', pathOf(id))
+        show(context, move, () => `move ${move.id} of ${move.volumeName} is being cancelled`)
+      }),
+    )
+}
+
+const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => ({
+  to,
+  ...given({
+    pool,
+    quiesce,
+    containers,
+    maxDowntimeMs: options.maxDowntime,
+    bwlimitBytes: options.bwlimit,
+    dropMounts: options.dropMount,
+    healthTimeoutMs: options.healthTimeout,
+  }),
+})
+
+const describePlan = (plan: MovePlan): string[] =>
+  fields({
+    move: `${plan.volume} from ${plan.from} to ${plan.to} (${plan.targetPool})`,
+    how: plan.base === null ? 'in full' : `what changed since ${plan.base}`,
+    bytes: `${formatSize(plan.forecast.bytes)} of ${formatSize(plan.freeBytesOnTarget)} free there`,
+    time: `about ${formatDuration(plan.forecast.ms)}`,
+    downtime: `about ${formatDuration(plan.forecast.downtimeMs)}`,
+    containers: plan.containers.map(({ name, state }) => `${name} (${state})`).join(', ') || 'none',
+  })
+
+const describeMove = (move: MoveView): string[] => {
+  const { progress, forecast, error } = move
+  return fields({
+    move: move.id,
+    volume: move.volumeName,
+    from: `${move.from} (${move.sourcePool})`,
+    to: `${move.to} (${move.targetPool})`,
+    state: isEnded(move)
+      ? move.state
+      : `${move.state}, ${move.phase}${move.cancelRequested ? ', being cancelled' : ''}`,
+    rounds:
+      move.rounds.map(({ bytes, ms }) => `${formatSize(bytes)} in ${formatDuration(ms)}`).join('; ') || 'none yet',
+    ...(progress === null
+      ? {}
+      : { now: `round ${progress.round}: ${formatSize(progress.bytes)} of ${formatSize(progress.totalBytes)}` }),
+    ...(forecast === null || isEnded(move) ? {} : { downtime: `about ${formatDuration(forecast.downtimeMs)}` }),
+    ...(move.warnings.length === 0 ? {} : { warnings: move.warnings.join('; ') }),
+    ...(error === null ? {} : { error: `${error.code}: ${error.message}` }),
+    ...(move.state === 'done' ? { summary: summary(move) } : {}),
+  })
+}
