@@ -39,7 +39,8 @@ export const createControlProxy =
     }
     const gone = new AbortController()
     response.once('close', () => gone.abort())
-    const headers: Record<string, string> = { [viaHeader]: hostName }
+    // A client that accepts anything must not become one that wants JSON: the peer client would say so by itself.
+    const headers: Record<string, string> = { [viaHeader]: hostName, accept: '*/*' }
     for (const name of passedOn) {
       const value = request.headers[name]
       if (typeof value === 'string') headers[name] = value

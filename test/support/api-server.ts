@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Router } from 'express'
@@ -7,6 +7,7 @@ import { onTestFinished } from 'vitest'
 import { createApi } from '../../src/api/app.ts'
 import type { LocalEndpoints } from '../../src/api/handlers.ts'
 import type { ControlProxy } from '../../src/api/proxy.ts'
+import type { PeerOf } from '../../src/cluster/cluster.ts'
 import type { Control } from '../../src/control/control.ts'
 import { DroverError } from '../../src/domain/errors.ts'
 import { type HostId, isId } from '../../src/domain/ids.ts'
@@ -32,6 +33,8 @@ export interface ApiServer {
   readonly socket: string
   /** http://127.0.0.1:PORT of the door for other hosts. */
   readonly remote: string
+  /** What stands behind that door. */
+  readonly handler: RequestListener
   readonly answers: Map<string, IdempotentAnswer>
   readonly joins: unknown[]
   problems: string[]
@@ -41,7 +44,7 @@ export interface ApiServer {
 
 /** The real API behind both its doors, on a control role in memory. */
 export const startApi = async (
-  options: { control?: Control | null; proxy?: ControlProxy } = {},
+  options: { control?: Control | null; proxy?: ControlProxy; peerOf?: PeerOf } = {},
 ): Promise<ApiServer> => {
   const control = new FakeControl()
   const role = options.control === undefined ? control : options.control
@@ -77,7 +80,7 @@ export const startApi = async (
     control: () => role,
     proxyToControl: options.proxy ?? noProxy,
     local,
-    auth: { peerOf },
+    auth: { peerOf: options.peerOf ?? peerOf },
     agentRouter,
     idempotency: {
       idempotentAnswer: async (key) => answers.get(key) ?? null,
@@ -100,5 +103,5 @@ export const startApi = async (
   }
   onTestFinished(stop)
   const remote = `http://127.0.0.1:${(remoteServer.address() as AddressInfo).port}`
-  return Object.assign(state, { control, socket: listener.path, remote, answers, joins, stop })
+  return Object.assign(state, { control, socket: listener.path, remote, handler: api.remote, answers, joins, stop })
 }
