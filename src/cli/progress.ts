@@ -58,7 +58,8 @@ const createBar = (): Progress => {
     update(move) {
       const { progress, forecast } = move
       const total = Math.max(progress?.totalBytes ?? 1, 1)
-      const done = Math.min(progress?.bytes ?? 0, total)
+      // Between rounds all that was to send is sent.
+      const done = progress === null ? Math.min(move.rounds.length, 1) : Math.min(progress.bytes, total)
       const left = progress?.remainingMs ?? null
       const text = [
         ...(progress === null ? [] : [`${formatSize(done)} of ${formatSize(total)}`, rate(progress.bytesPerSecond)]),
@@ -74,6 +75,7 @@ const createBar = (): Progress => {
     },
     stop() {
       if (started) bar.stop()
+      started = false
     },
   }
 }
