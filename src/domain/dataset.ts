@@ -45,8 +45,6 @@ export interface DatasetRecord {
   readonly datasetUuid: string | null
   /** sealed, released, prepared: the final snapshot S; replica: the base. */
   readonly snapshot: string | null
-  /** Live generation read right after S was taken: the unchanged proof compares with it. */
-  readonly sealedGeneration: number | null
   readonly snapshots: readonly SnapshotRecord[]
   readonly lease: 'none'
   /** Size enforced on disk; null: no limit but the pool's. */

@@ -1,3 +1,4 @@
+import type { SnapshotRecord } from '../domain/dataset.ts'
 import type { Host } from '../domain/host.ts'
 import type { MoveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
@@ -33,6 +34,10 @@ export interface MoveContext {
   move: MoveRecord
   /** Monotonic time when the writers were told to stop; null after a restart of the control role in between. */
   quiescedAt: number | null
+  /** The last snapshot that both ends hold, shipped by this very runner; null after a restart: then both are asked. */
+  lastShipped: SnapshotRecord | null
+  /** The containers that wait on the target, as they were captured, in JSON; one that changed since is brought again. */
+  brought: string | null
 }
 
 export const commandOf = (move: MoveRecord): MoveCommand => ({

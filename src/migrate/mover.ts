@@ -181,6 +181,8 @@ export class Mover {
       signal,
       move,
       quiescedAt: null,
+      lastShipped: null,
+      brought: null,
     }
   }
 }

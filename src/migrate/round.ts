@@ -42,6 +42,7 @@ export const shipRound = async (
   })
   const bytes = await follow(context, sessionId, options.index, options.expectedBytes)
   await target.received({ ...command, sessionId, name, streamUuid: snapshot.streamUuid })
+  context.lastShipped = snapshot
   const ms = Math.round(parts.clock.monotonic() - started)
   const round: Round = { snapshot: name, base: options.base?.name ?? null, bytes, ms }
   const others = context.move.rounds.filter((other) => other.snapshot !== name)

@@ -90,7 +90,7 @@ export class SourceSide {
       const snapshot = await facet.create(args.volumeId, args.name, 'move')
       await write(held, {
         snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
-        ...(args.final ? { snapshot: args.name, sealedGeneration: snapshot.generation } : {}),
+        ...(args.final ? { snapshot: args.name } : {}),
       })
       return snapshot
     })
@@ -192,7 +192,6 @@ export class SourceSide {
         role: 'owner',
         epoch: Math.max(held.record.epoch, args.ownerEpoch),
         snapshot: null,
-        sealedGeneration: null,
       })
     })
     this.#watchdog.forget(args.moveId)
@@ -220,7 +219,6 @@ export class SourceSide {
         epoch: args.epoch,
         snapshot: args.base,
         datasetUuid: null,
-        sealedGeneration: null,
         keepUntil: args.keepUntil,
       })
       await held.backend.destroyLive(args.volumeId)
@@ -251,17 +249,10 @@ export class SourceSide {
     await this.#host.locks.run(args.volumeId, () => unmountOurs(this.#host, held))
   }
 
-  /** The live dataset is as it was at S: nothing was committed to it in a later transaction than S's own. */
-  async #unchanged(held: Held, snapshot: string): Promise<boolean> {
-    const { record, backend } = held
-    const live = await backend.live(record.volumeId)
-    if (live === null)
-      throw new DroverError(
-        'DATASET_MISSING',
-        `volume ${record.name} has lost its dataset on host ${this.#host.identity.hostName}`,
-      )
-    if (record.snapshot !== snapshot || record.sealedGeneration === null) return false
-    return live.uuid === record.datasetUuid && live.generation <= record.sealedGeneration
+  /** The live dataset is as it was at S, which was taken of it under this very seal. */
+  async #unchanged({ record, backend }: Held, snapshot: string): Promise<boolean> {
+    if (record.snapshot !== snapshot || backend.snapshots === undefined) return false
+    return backend.snapshots.unchangedSince(record.volumeId, snapshot)
   }
 
   async #restoreWriters(args: MoveCommand): Promise<void> {

@@ -163,6 +163,8 @@ const carries = ({ move }: MoveContext): boolean => move.request.containers === 
 /** Images first, then the containers: all that can fail on the target fails before release (rule 11). */
 const bringContainers = async (context: MoveContext, specs: readonly ContainerSpec[]): Promise<void> => {
   const { source, target, command, targetHost } = context
+  const brought = JSON.stringify(specs)
+  if (context.brought === brought) return
   const images = new Map(specs.map(({ imageId, imageName }) => [imageId, imageName]))
   for (const [imageId, imageName] of images) {
     if ((await target.hasImage({ imageId })) || targetHost.id === context.sourceHost.id) continue
@@ -175,9 +177,11 @@ const bringContainers = async (context: MoveContext, specs: readonly ContainerSp
     })
   }
   await target.prepareContainers({ ...command, specs, dropMounts: context.move.request.dropMounts })
+  context.brought = brought
 }
 
 const findBase = async (context: MoveContext): Promise<SnapshotRecord | null> => {
+  if (context.lastShipped !== null) return context.lastShipped
   const { source, target, command, move } = context
   const [observed, report] = await Promise.all([
     source.observe(command),

@@ -313,7 +313,6 @@ export class TargetSide {
       endedMoves: [],
       datasetUuid: null,
       snapshot: null,
-      sealedGeneration: null,
       snapshots: [],
       lease: 'none',
       sizeBytes: args.sizeBytes,

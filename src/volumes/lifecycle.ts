@@ -50,7 +50,6 @@ const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: stri
   endedMoves: [],
   datasetUuid,
   snapshot: null,
-  sealedGeneration: null,
   snapshots: [],
   lease: 'none',
   sizeBytes: command.sizeBytes,
