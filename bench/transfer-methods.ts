@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { freePort, type TestHost } from '../test/unit/transfer/hosts.ts'
+import { run } from './transfer-pools.ts'
+
+/** What is sent and where to; `parent` makes it incremental. */
+export interface Job {
+  readonly snapshot: string
+  readonly parent: string | null
+  readonly into: string
+}
+
+export interface Sample {
+  readonly ms: number
+  readonly bytes: number
+  /** User and system time of all processes at both ends, seconds. */
+  readonly cpuSeconds: number
+}
+
+/** `before` is the first thing inside the measured time: an incremental run takes its snapshot there. */
+export type Method = (job: Job, before?: () => void) => Promise<Sample>
+
+const ticksPerSecond = 100
+
+/** CPU of this process and of every process that it, or a child of it, has waited for. */
+const cpuSeconds = (): number => {
+  const fields = readFileSync('/proc/self/stat', 'latin1').split(') ')[1]?.split(' ') ?? []
+  const [user, system, childUser, childSystem] = fields.slice(11, 15).map(Number)
+  return ((user ?? 0) + (system ?? 0) + (childUser ?? 0) + (childSystem ?? 0)) / ticksPerSecond
+}
+
+type Argv = readonly [string, ...string[]]
+
+const sendArgv = (job: Job): Argv => [
+  'btrfs',
+  'send',
+  '-q',
+  ...(job.parent === null ? [] : ['-p', job.parent]),
+  job.snapshot,
+]
+const receiveArgv = (job: Job): Argv => ['btrfs', 'receive', '-q', '-e', job.into]
+
+const shell = (script: string, ...args: string[]) =>
+  spawn('sh', ['-c', script, 'sh', ...args], { stdio: ['ignore', 'ignore', 'inherit'] })
+
+const ended = async (child: ReturnType<typeof spawn>, what: string): Promise<void> => {
+  const [code] = await once(child, 'close')
+  if (code !== 0) throw new Error(`${what} ended with ${code}`)
+}
+
+const listens = (port: number): boolean => {
+  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} `
+  return readFileSync('/proc/net/tcp', 'latin1')
+    .split('\n')
+    .some((line) => line.includes(hex) && line.includes(' 0A '))
+}
+
+/** The honest floor: `btrfs send | socat` to `socat | btrfs receive` over plain TCP, then a sync of the target. */
+export const socatFloor: Method = async (job, before) => {
+  const port = String(await freePort())
+  const cpuBefore = cpuSeconds()
+  const receive = shell(
+    'port=$1; shift; socat -b 1048576 TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr - | "$@"',
+    port,
+    ...receiveArgv(job),
+  )
+  const received = ended(receive, 'receive')
+  while (!listens(Number(port))) await new Promise((resolve) => setTimeout(resolve, 2))
+  const startedAt = performance.now()
+  before?.()
+  const send = shell('port=$1; shift; "$@" | socat -b 1048576 - TCP:127.0.0.1:$port', port, ...sendArgv(job))
+  await Promise.all([received, ended(send, 'send')])
+  run('sync', '-f', job.into)
+  return { ms: performance.now() - startedAt, bytes: 0, cpuSeconds: cpuSeconds() - cpuBefore }
+}
+
+let sequence = 0
+
+/** Drover's transfer service, two hosts of it in this process, each transfer in a process of its own at each end. */
+export const droverTransfer =
+  (source: TestHost, target: TestHost, plain: boolean): Method =>
+  async (job, before) => {
+    sequence += 1
+    const ticket = plain ? { ticket: randomBytes(24).toString('hex') } : {}
+    const common = { sessionId: `bench-${sequence}`, plain, ...ticket }
+    const cpuBefore = cpuSeconds()
+    const startedAt = performance.now()
+    before?.()
+    const received = await target.service.receive({ ...common, argv: receiveArgv(job), peerHostId: 'a' })
+    const sent = await source.service.send({
+      ...common,
+      argv: sendArgv(job),
+      peerHostId: 'b',
+      address: target.address,
+      bwlimitBytes: null,
+    })
+    const [, result] = await Promise.all([sent.done, received.done])
+    run('sync', '-f', job.into)
+    return { ms: performance.now() - startedAt, bytes: result.bytes, cpuSeconds: cpuSeconds() - cpuBefore }
+  }
