@@ -119,7 +119,7 @@ export interface SnapshotFacet {
   list(id: VolumeId): Promise<SnapshotRecord[]>
   /** The absent is a success. */
   destroy(id: VolumeId, name: string): Promise<void>
-  /** Still there, still read-only, same uuid and last change (`generation`): fit to be a base. Using it as one does not change it. */
+  /** Still there, still read-only, same uuid, nothing changed in it after `generation`: fit to be a base. Using it as one does not change it. */
   intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean>
   /**
    * The unchanged proof: nothing was written to the live dataset since this snapshot was made of it. Syncs first. Not fooled by

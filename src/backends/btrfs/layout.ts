@@ -12,6 +12,7 @@ import type { VolumeId } from '../../domain/ids.ts'
  *     volumes/<id>/live.making/                a live dataset on its way, not valid yet
  *     volumes/<id>/snapshots/<name>/snap/      read-only
  *     volumes/<id>/partial/<move>/snap/        a receive under way
+ *     volumes/<id>/probe/snap/                 there for a moment, for the unchanged proof
  *     trash/<what>~<number>/                   being removed
  */
 export class Layout {
@@ -43,6 +44,10 @@ export class Layout {
 
   liveMaking(id: VolumeId): string {
     return join(this.volume(id), 'live.making')
+  }
+
+  probeHome(id: VolumeId): string {
+    return join(this.volume(id), 'probe')
   }
 
   snapshots(id: VolumeId): string {

@@ -1,11 +1,12 @@
 import { mkdir, readdir, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { isErrno } from '../../lib/files.ts'
 import type { SnapshotFacet } from '../backend.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
-import type { Layout } from './layout.ts'
+import { type Layout, subvolumeName } from './layout.ts'
 import type { SubvolumeInfo } from './parse.ts'
 import type { Quota } from './quota.ts'
 import type { Trash } from './trash.ts'
@@ -25,8 +26,11 @@ import type { Trash } from './trash.ts'
  *
  * The *last change* (`ctransid`, the head of its send stream) is the last transaction that changed an inode from within. Snapshots inherit it.
  * It is not moved by the false causes but access times, and, what matters more, not by using a snapshot: to promote a snapshot, or to
- * receive a stream upon it, is to make a snapshot of it, which moves its generation. So this is what a SnapshotRecord's `generation`
- * holds, and what proves a base: the same subvolume, still read-only, last change as recorded.
+ * receive a stream upon it, is to make a snapshot of it, which moves its generation. So a base is proved by: the same
+ * subvolume, still read-only, and no last change after the generation recorded.
+ *
+ * What a SnapshotRecord's `generation` holds follows from both: the transaction after which nothing changed in it. Made here: its
+ * generation at creation, so that a live dataset whose generation is not above it is unchanged. Received: its last change, synced.
  */
 export class Snapshots implements SnapshotFacet {
   readonly #layout: Layout
@@ -43,8 +47,14 @@ export class Snapshots implements SnapshotFacet {
 
   async create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord> {
     const path = this.#layout.snapshot(id, name)
-    let info = await this.#command.show(path)
-    if (info === null) {
+    const existing = await this.#command.show(path)
+    if (existing?.readOnly === false) {
+      throw new DroverError(
+        'DIVERGED',
+        `snapshot ${name} of volume ${id} was made writable by somebody; it is left alone, use another name`,
+      )
+    }
+    if (existing === null) {
       await this.#makeHome(id, name)
       try {
         await this.#command.snapshot(this.#layout.live(id), path, 'read-only')
@@ -52,11 +62,11 @@ export class Snapshots implements SnapshotFacet {
         await rmdir(this.#layout.snapshotHome(id, name)).catch(() => undefined)
         throw error
       }
-      info = await this.#command.show(path)
     }
+    const info = existing ?? (await this.#command.show(path))
     if (info === null) throw missing(path)
     if (info.limitBytes !== null) await this.#quota.limit(path, null)
-    return this.record(path, name, info, origin)
+    return existing === null ? asRecord(name, info, origin, info.bornGeneration) : this.record(path, name, info, origin)
   }
 
   async list(id: VolumeId): Promise<SnapshotRecord[]> {
@@ -85,7 +95,7 @@ export class Snapshots implements SnapshotFacet {
     const info = await this.#command.show(path)
     if (info === null || !info.readOnly || info.uuid !== recorded.uuid) return false
     if ((info.receivedUuid ?? info.uuid) !== recorded.streamUuid) return false
-    return (await this.#command.lastChange(path)) === recorded.generation
+    return (await this.#command.lastChange(path)) <= recorded.generation
   }
 
   async changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number> {
@@ -106,15 +116,15 @@ export class Snapshots implements SnapshotFacet {
 
   /** Only a read-only subvolume has a send stream to read its last change from, so one is made for as long as that takes. */
   async #lastChangeOfLive(id: VolumeId): Promise<number> {
-    const probe = 'drover-unchanged-proof'
-    const path = this.#layout.snapshot(id, probe)
-    await this.destroy(id, probe)
-    await this.#makeHome(id, probe)
+    const home = this.#layout.probeHome(id)
+    await this.#trash.put(home, `${id}-probe`)
+    await mkdir(home, { mode: 0o700 })
     try {
-      await this.#command.snapshot(this.#layout.live(id), path, 'read-only')
-      return await this.#command.lastChange(path)
+      const probe = join(home, subvolumeName)
+      await this.#command.snapshot(this.#layout.live(id), probe, 'read-only')
+      return await this.#command.lastChange(probe)
     } finally {
-      await this.destroy(id, probe)
+      await this.#trash.put(home, `${id}-probe`)
     }
   }
 
@@ -145,16 +155,23 @@ export class Snapshots implements SnapshotFacet {
     info: SubvolumeInfo,
     origin: SnapshotRecord['origin'],
   ): Promise<SnapshotRecord> {
-    return {
-      name,
-      uuid: info.uuid,
-      streamUuid: info.receivedUuid ?? info.uuid,
-      generation: await this.#command.lastChange(path),
-      createdAt: info.createdAt,
-      origin,
-    }
+    return asRecord(name, info, origin, Math.max(info.bornGeneration, await this.#command.lastChange(path)))
   }
 }
+
+const asRecord = (
+  name: string,
+  info: SubvolumeInfo,
+  origin: SnapshotRecord['origin'],
+  generation: number,
+): SnapshotRecord => ({
+  name,
+  uuid: info.uuid,
+  streamUuid: info.receivedUuid ?? info.uuid,
+  generation,
+  createdAt: info.createdAt,
+  origin,
+})
 
 export const missing = (path: string): DroverError =>
   new DroverError('DATASET_MISSING', `there is no dataset at ${path}; nothing was made in its place`)

@@ -1,0 +1,128 @@
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, onTestFinished } from 'vitest'
+import type { Backend } from '../../src/backends/backend.ts'
+import type { DatasetRecord } from '../../src/domain/dataset.ts'
+import { clusterId, hostId, type VolumeId, volumeId } from '../../src/domain/ids.ts'
+import { createExec } from '../../src/lib/exec.ts'
+import { silentLogger } from '../../src/lib/logger.ts'
+import { temporaryDirectory } from '../support/temporary-directory.ts'
+
+export const exec = createExec(silentLogger)
+export const mib = 2 ** 20
+
+/** Real storage to run the suite on, and the hands of a stranger who works on it behind Drover's back. */
+export interface PoolUnderTest {
+  /** Another backend on the same pool, as after a restart; not opened. */
+  backend(): Backend
+  /** Puts things that are not Drover's on the pool. `names`: those that `list` must report. */
+  plantForeign(): Promise<{ names: readonly string[]; untouched(): Promise<boolean>; remove(): Promise<void> }>
+  /** Makes the snapshot writable, writes to it, makes it read-only again. */
+  tamper(id: VolumeId, snapshot: string): Promise<void>
+  /** Makes a subvolume or dataset within the live dataset, at this path below it. */
+  nest(id: VolumeId, path: string): Promise<void>
+  /** Leaves a removal as a crash does: out of sight, the slow part not begun. */
+  interruptRemoval(id: VolumeId): Promise<void>
+  /** Everything on the pool that a removal could leave behind. */
+  leftovers(): Promise<unknown>
+  dispose(): Promise<void>
+}
+
+export type MakePool = () => Promise<PoolUnderTest>
+
+/** Two pools, each with a freshly opened backend for each test. */
+export interface BackendBench {
+  readonly pool: PoolUnderTest
+  readonly backend: Backend
+  readonly otherPool: PoolUnderTest
+  readonly other: Backend
+  /** A volume with a record and a live dataset on the first pool. */
+  made(sizeBytes?: number | null): Promise<VolumeId>
+  /** Mounts the live dataset until the test ends; answers its data directory. */
+  mounted(on: Backend, id: VolumeId): Promise<string>
+}
+
+export const setUpBench = (makePool: MakePool): BackendBench => {
+  let pools: { pool: PoolUnderTest; backend: Backend }[] = []
+  const at = (index: number) => pools[index] ?? raise('the bench is not set up')
+
+  beforeAll(async () => {
+    for (let count = 0; count < 2; count += 1) {
+      const pool = await makePool()
+      pools.push({ pool, backend: pool.backend() })
+    }
+  }, 60_000)
+  beforeEach(async () => {
+    pools = pools.map(({ pool }) => ({ pool, backend: pool.backend() }))
+    for (const { backend } of pools) await backend.open()
+  })
+  afterEach(async () => {
+    for (const { backend } of pools) {
+      for (const { volumeId: id } of (await backend.list()).records) await backend.destroy(id)
+      await backend.settled()
+      await backend.close()
+    }
+  }, 60_000)
+  afterAll(async () => {
+    for (const { pool } of pools) await pool.dispose()
+  }, 60_000)
+
+  const bench: BackendBench = {
+    get pool() {
+      return at(0).pool
+    },
+    get backend() {
+      return at(0).backend
+    },
+    get otherPool() {
+      return at(1).pool
+    },
+    get other() {
+      return at(1).backend
+    },
+    made: async (sizeBytes = null) => {
+      const id = newId()
+      await bench.backend.writeRecord(recordOf(id, bench.backend))
+      await bench.backend.create(id, { sizeBytes })
+      return id
+    },
+    mounted: async (on, id) => {
+      const path = join(await temporaryDirectory(), 'mnt')
+      onTestFinished(() => on.unmount(id, path))
+      await on.mount(id, path)
+      return join(path, 'data')
+    },
+  }
+  return bench
+}
+
+let sequence = 0
+export const newId = (): VolumeId =>
+  volumeId(`${Date.now().toString(36)}${(sequence++).toString(36).padStart(4, '0')}`.padStart(26, '0'))
+
+export const recordOf = (id: VolumeId, backend: Backend): DatasetRecord => ({
+  formatVersion: 1,
+  clusterId: clusterId('c'.repeat(26)),
+  hostId: hostId('h'.repeat(26)),
+  pool: backend.spec.text,
+  volumeId: id,
+  name: 'db',
+  nameVersion: 1,
+  role: 'owner',
+  epoch: 1,
+  seen: 1,
+  moveId: null,
+  endedMoves: [],
+  datasetUuid: null,
+  snapshot: null,
+  sealedGeneration: null,
+  snapshots: [],
+  lease: 'none',
+  sizeBytes: null,
+  labels: { a: 'b' },
+  createdAt: '2026-11-23T00:00:00.000Z',
+  keepUntil: null,
+})
+
+export const raise = (message: string): never => {
+  throw new Error(message)
+}

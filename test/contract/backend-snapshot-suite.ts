@@ -1,0 +1,114 @@
+import { appendFile, chmod, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { SnapshotFacet } from '../../src/backends/backend.ts'
+import { type BackendBench, mib, newId, raise } from './backend-bench.ts'
+
+export const snapshotSuite = (bench: BackendBench): void => {
+  const facet = (): SnapshotFacet => bench.backend.snapshots ?? raise('no snapshots')
+
+  describe('snapshots', () => {
+    test('once, again, of the absent; listed oldest first', async () => {
+      const id = await bench.made()
+      const first = await facet().create(id, 'b-first', 'move')
+      expect(await facet().create(id, 'b-first', 'move')).toEqual(first)
+      await facet().create(id, 'a-second', 'user')
+      const listed = await facet().list(id)
+      expect(listed.map((each) => each.name)).toEqual(['b-first', 'a-second'])
+      expect(listed[0]).toEqual({ ...first, origin: 'user' })
+      await expect(facet().create(newId(), 's', 'move')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      expect(await facet().list(newId())).toEqual([])
+      await facet().destroy(id, 'b-first')
+      await facet().destroy(id, 'b-first')
+      await facet().destroy(newId(), 'b-first')
+      expect((await facet().list(id)).map((each) => each.name)).toEqual(['a-second'])
+    })
+
+    test.each(['..', 'a/b', '', '-x', '.hidden'])('name %j is refused', async (name) => {
+      const id = await bench.made()
+      await expect(facet().create(id, name, 'user')).rejects.toMatchObject({ code: 'BAD_NAME' })
+    })
+
+    test('unchanged proof: holds after reads and unmount', async () => {
+      const { backend } = bench
+      const id = await bench.made()
+      const data = await bench.mounted(backend, id)
+      await writeFile(join(data, 'x'), 'x')
+      const snapshot = await facet().create(id, 's', 'move')
+      await readFile(join(data, 'x'))
+      await backend.unmount(id, join(data, '..'))
+      expect((await backend.live(id))?.generation).toBeLessThanOrEqual(snapshot.generation)
+      expect(await facet().unchangedSince(id, 's')).toBe(true)
+      expect(await facet().unchangedSince(id, 's')).toBe(true)
+      await expect(facet().unchangedSince(id, 'none')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      await expect(facet().unchangedSince(newId(), 's')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+    })
+
+    test.each<[string, (data: string) => Promise<unknown>]>([
+      ['an append', (data) => appendFile(join(data, 'x'), 'y')],
+      ['an overwrite of the same bytes', (data) => writeFile(join(data, 'x'), 'x')],
+      ['a removal', (data) => rm(join(data, 'x'))],
+      ['a rename', (data) => rename(join(data, 'x'), join(data, 'y'))],
+      ['another mode', (data) => chmod(join(data, 'x'), 0o600)],
+    ])('unchanged proof: fails after %s', async (_, change) => {
+      const { backend } = bench
+      const id = await bench.made()
+      const data = await bench.mounted(backend, id)
+      await writeFile(join(data, 'x'), 'x')
+      const snapshot = await facet().create(id, 's', 'move')
+      await change(data)
+      expect(await facet().unchangedSince(id, 's')).toBe(false)
+      expect((await backend.live(id))?.generation).toBeGreaterThan(snapshot.generation)
+    })
+
+    test('unchanged proof: a file unlinked before and closed after does not fool it', async () => {
+      const id = await bench.made()
+      const data = await bench.mounted(bench.backend, id)
+      await writeFile(join(data, 'kept'), 'x')
+      const handle = await open(join(data, 'gone'), 'w')
+      await handle.write(Buffer.alloc(mib))
+      await rm(join(data, 'gone'))
+      await facet().create(id, 's', 'move')
+      await handle.close()
+      expect(await facet().unchangedSince(id, 's')).toBe(true)
+      await rm(join(data, 'kept'))
+      expect(await facet().unchangedSince(id, 's')).toBe(false)
+    })
+
+    test('unchanged proof: another live dataset in its place is not unchanged', async () => {
+      const { backend } = bench
+      const id = await bench.made()
+      await facet().create(id, 's', 'move')
+      await backend.destroyLive(id)
+      await backend.create(id, { sizeBytes: null })
+      expect(await facet().unchangedSince(id, 's')).toBe(false)
+    })
+
+    test('a base is intact until somebody wrote to it or made another of its name', async () => {
+      const id = await bench.made()
+      const recorded = await facet().create(id, 's', 'move')
+      expect(await facet().intact(id, recorded)).toBe(true)
+      expect(await facet().intact(id, { ...recorded, name: 'other' })).toBe(false)
+      await bench.pool.tamper(id, 's')
+      expect(await facet().intact(id, recorded)).toBe(false)
+      await facet().destroy(id, 's')
+      expect(await facet().intact(id, recorded)).toBe(false)
+      await facet().create(id, 's', 'move')
+      expect(await facet().intact(id, recorded)).toBe(false)
+    })
+
+    test('changed bytes: about what was written since', async () => {
+      const { backend } = bench
+      const id = await bench.made()
+      const data = await bench.mounted(backend, id)
+      await writeFile(join(data, 'before'), Buffer.alloc(4 * mib, 1))
+      const since = await facet().create(id, 's', 'move')
+      expect(await facet().changedBytes(id, since)).toBe(0)
+      await writeFile(join(data, 'after'), Buffer.alloc(2 * mib, 2))
+      await backend.sync(id)
+      const changed = await facet().changedBytes(id, since)
+      expect(changed).toBeGreaterThanOrEqual(2 * mib)
+      expect(changed).toBeLessThan(3 * mib)
+    })
+  })
+}

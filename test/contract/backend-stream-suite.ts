@@ -1,0 +1,172 @@
+import { once } from 'node:events'
+import { appendFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { Backend, SnapshotFacet, StreamFacet } from '../../src/backends/backend.ts'
+import type { SnapshotRecord } from '../../src/domain/dataset.ts'
+import type { VolumeId } from '../../src/domain/ids.ts'
+import { describeTree, plantTree } from '../support/volume-tree.ts'
+import { type BackendBench, exec, mib, newId, raise, recordOf } from './backend-bench.ts'
+
+export const streamSuite = (bench: BackendBench): void => {
+  describe('streams', () => {
+    /** A volume on the first pool, and its record on the second, as a move begins. */
+    const toBeMoved = async (sizeBytes: number | null = null): Promise<VolumeId> => {
+      const id = await bench.made(sizeBytes)
+      await bench.other.writeRecord(recordOf(id, bench.other))
+      return id
+    }
+
+    test('full, incremental, promoted, and back: contents and attributes the same, the way back incremental', async () => {
+      const { backend, other } = bench
+      const id = await toBeMoved(256 * mib)
+      const data = await bench.mounted(backend, id)
+      await plantTree(data)
+      await writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
+      const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
+      const { received: r1, bytes: fullBytes } = await carry(backend, other, id, s1, null)
+      expect(r1).toMatchObject({ name: 's1', streamUuid: s1.streamUuid })
+      expect(await streamsOf(other).partials(id)).toEqual([])
+
+      await appendFile(join(data, 'plain'), 'more')
+      await rm(join(data, 'symlink'))
+      const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
+      const { received: r2, bytes } = await carry(backend, other, id, s2, 's1')
+      expect(bytes).toBeLessThan(fullBytes / 100)
+      expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
+      expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
+
+      const promoted = await streamsOf(other).promote(id, 's2', { sizeBytes: 48 * mib })
+      expect(promoted.sizeBytes).toBe(48 * mib)
+      const again = await streamsOf(other).promote(id, 's2', { sizeBytes: 48 * mib })
+      expect(again.uuid).toBe(promoted.uuid)
+      expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
+      const there = await bench.mounted(other, id)
+      expect(await describeTree(there)).toBe(await describeTree(data))
+      await expect(writeFile(join(there, 'past'), Buffer.alloc(32 * mib, 9), { flush: true })).rejects.toMatchObject({
+        code: expect.stringMatching(/^(EDQUOT|ENOSPC)$/),
+      })
+      await rm(join(there, 'past'))
+
+      await appendFile(join(there, 'owned'), 'from elsewhere')
+      await symlink('new', join(there, 'new symlink'))
+      const s3 = await snapshotsOf(other).create(id, 's3', 'move')
+      await backend.unmount(id, join(data, '..'))
+      await backend.destroyLive(id)
+      const { received: r3, bytes: backBytes } = await carry(other, backend, id, s3, 's2')
+      expect(backBytes).toBeLessThan(fullBytes / 100)
+      expect(r3.streamUuid).toBe(s3.streamUuid)
+      expect(await snapshotsOf(backend).intact(id, s2)).toBe(true)
+      expect(await snapshotsOf(backend).intact(id, r3)).toBe(true)
+      const live = await streamsOf(backend).promote(id, 's3', { sizeBytes: null })
+      expect(live.sizeBytes).toBeNull()
+      await backend.mount(id, join(data, '..'))
+      expect(await describeTree(data)).toBe(await describeTree(there))
+    }, 60_000)
+
+    test('finishReceive: again the same; another identity, or nothing arrived: an error, nothing made', async () => {
+      const { backend, other } = bench
+      const id = await toBeMoved()
+      const sent = await snapshotsOf(backend).create(id, 's', 'move')
+      const target = streamsOf(other)
+      const finish = (uuid: string) => target.finishReceive(id, 'move1', 's', uuid)
+      await expect(finish(sent.streamUuid)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      await pipe(backend, other, id, 's', null)
+      expect(await target.partials(id)).toEqual(['move1'])
+      const stranger = '00000000-0000-4000-8000-000000000000'
+      await expect(finish(stranger)).rejects.toMatchObject({ code: 'STREAM_FAILED' })
+      expect(await snapshotsOf(other).list(id)).toEqual([])
+      const received = await finish(sent.streamUuid)
+      expect(await finish(sent.streamUuid)).toEqual(received)
+      await expect(finish(stranger)).rejects.toMatchObject({ code: 'STREAM_FAILED' })
+      expect(await snapshotsOf(other).intact(id, received)).toBe(true)
+    })
+
+    test('a stream cut short is no snapshot, and does not hinder the next', async () => {
+      const { backend, other } = bench
+      const id = await toBeMoved()
+      const data = await bench.mounted(backend, id)
+      await writeFile(join(data, 'bulk'), Buffer.alloc(8 * mib, 3))
+      const sent = await snapshotsOf(backend).create(id, 's', 'move')
+      const receive = exec.spawn(await streamsOf(other).prepareReceive(id, 'move1'), ['pipe', 'ignore', 'ignore'])
+      const send = exec.spawn(streamsOf(backend).sendCommand(id, 's', null), ['ignore', 'pipe', 'ignore'])
+      const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
+      for await (const chunk of send.stdout ?? []) {
+        receive.stdin?.end(chunk)
+        break
+      }
+      send.kill('SIGKILL')
+      expect((await ends)[1][0]).not.toBe(0)
+      await expect(streamsOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)).rejects.toMatchObject({
+        code: expect.stringMatching(/^(STREAM_FAILED|DATASET_MISSING)$/),
+      })
+      await carry(backend, other, id, sent, null)
+      expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s'])
+    })
+
+    test('partials: prepared again empty, aborted, again, on the absent', async () => {
+      const { other } = bench
+      const id = await toBeMoved()
+      const target = streamsOf(other)
+      await target.prepareReceive(id, 'move1')
+      await target.prepareReceive(id, 'move1')
+      await target.prepareReceive(id, 'move2')
+      expect((await target.partials(id)).sort()).toEqual(['move1', 'move2'])
+      await target.abortReceive(id, 'move1')
+      await target.abortReceive(id, 'move1')
+      await target.abortReceive(newId(), 'move1')
+      expect(await target.partials(id)).toEqual(['move2'])
+      const absent = newId()
+      await expect(target.prepareReceive(absent, 'move1')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      expect((await other.list()).foreign).toEqual([])
+    })
+
+    test('a received base that was written to is not intact', async () => {
+      const { backend, other } = bench
+      const id = await toBeMoved()
+      const sent = await snapshotsOf(backend).create(id, 's', 'move')
+      const { received } = await carry(backend, other, id, sent, null)
+      expect(await snapshotsOf(other).intact(id, received)).toBe(true)
+      await bench.otherPool.tamper(id, 's')
+      expect(await snapshotsOf(other).intact(id, received)).toBe(false)
+    })
+
+    test('promote: never over another live dataset, never of nothing', async () => {
+      const { backend } = bench
+      const id = await bench.made()
+      await snapshotsOf(backend).create(id, 's', 'move')
+      const live = await backend.live(id)
+      const promote = (name: string) => streamsOf(backend).promote(id, name, { sizeBytes: null })
+      await expect(promote('s')).rejects.toMatchObject({ code: 'DIVERGED' })
+      expect((await backend.live(id))?.uuid).toBe(live?.uuid)
+      await backend.destroyLive(id)
+      await expect(promote('other')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      expect(await backend.live(id)).toBeNull()
+      await promote('s')
+      expect((await backend.live(id))?.uuid).not.toBe(live?.uuid)
+    })
+  })
+}
+
+const snapshotsOf = (on: Backend): SnapshotFacet => on.snapshots ?? raise('no snapshots')
+const streamsOf = (on: Backend): StreamFacet => on.streams ?? raise('no streams')
+
+/** Sends into the partial `move1` of the other pool; answers the bytes of the stream. */
+const pipe = async (from: Backend, to: Backend, id: VolumeId, snapshot: string, base: string | null) => {
+  const receive = exec.spawn(await streamsOf(to).prepareReceive(id, 'move1'), ['pipe', 'ignore', 'inherit'])
+  const send = exec.spawn(streamsOf(from).sendCommand(id, snapshot, base), ['ignore', 'pipe', 'inherit'])
+  const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
+  if (send.stdout === null || receive.stdin === null) throw new Error('no pipes')
+  let bytes = 0
+  send.stdout.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+  })
+  send.stdout.pipe(receive.stdin)
+  expect((await ends).map(([code]) => code)).toEqual([0, 0])
+  return bytes
+}
+
+const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) => {
+  const bytes = await pipe(from, to, id, sent.name, base)
+  return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
+}

@@ -1,0 +1,273 @@
+import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { volumeId } from '../../src/domain/ids.ts'
+import { ownMounts } from '../../src/lib/mountinfo.ts'
+import { temporaryDirectory } from '../support/temporary-directory.ts'
+import { type BackendBench, exec, type MakePool, mib, newId, recordOf, setUpBench } from './backend-bench.ts'
+import { snapshotSuite } from './backend-snapshot-suite.ts'
+import { streamSuite } from './backend-stream-suite.ts'
+
+/** What every backend must do, on real storage. `facets` names the optional abilities that this one has. */
+export const backendSuite = (
+  name: string,
+  makePool: MakePool,
+  facets: { snapshots: boolean; streams: boolean } = { snapshots: true, streams: true },
+): void => {
+  describe(`backend ${name}`, () => {
+    const bench = setUpBench(makePool)
+    test('has the facets that it is tested for, and no others', () => {
+      expect(bench.backend.snapshots !== undefined).toBe(facets.snapshots)
+      expect(bench.backend.streams !== undefined).toBe(facets.streams)
+    })
+    recordSuite(bench)
+    liveSuite(bench)
+    mountSuite(bench)
+    sizeSuite(bench)
+    destroySuite(bench)
+    if (facets.snapshots) snapshotSuite(bench)
+    if (facets.streams) streamSuite(bench)
+  })
+}
+
+const recordSuite = (bench: BackendBench): void => {
+  test('record: written, read, written again, listed', async () => {
+    const { backend } = bench
+    const record = recordOf(newId(), backend)
+    expect(await backend.readRecord(record.volumeId)).toBeNull()
+    await backend.writeRecord(record)
+    await backend.writeRecord(record)
+    expect(await backend.readRecord(record.volumeId)).toEqual(record)
+    await backend.writeRecord({ ...record, epoch: 2 })
+    expect((await backend.readRecord(record.volumeId))?.epoch).toBe(2)
+    expect((await backend.list()).records.map((each) => each.volumeId)).toEqual([record.volumeId])
+  })
+
+  test('info: whole bytes', async () => {
+    const info = await bench.backend.info()
+    expect(info.totalBytes).toBeGreaterThan(info.freeBytes)
+    expect(Number.isSafeInteger(info.freeBytes)).toBe(true)
+  })
+}
+
+const liveSuite = (bench: BackendBench): void => {
+  test('create: an empty data directory; again: bytes untouched', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const first = await backend.live(id)
+    const data = await bench.mounted(backend, id)
+    expect(await readdir(data)).toEqual([])
+    await writeFile(join(data, 'kept'), 'kept')
+    expect((await backend.create(id, { sizeBytes: null })).uuid).toBe(first?.uuid)
+    expect(await readFile(join(data, 'kept'), 'utf8')).toBe('kept')
+  })
+
+  test('of the absent: null, or DATASET_MISSING, and nothing made', async () => {
+    const { backend } = bench
+    const id = newId()
+    expect(await backend.live(id)).toBeNull()
+    expect(await backend.fingerprint(id)).toBeNull()
+    const path = join(await temporaryDirectory(), 'mnt')
+    await expect(backend.mount(id, path)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+    await expect(backend.sync(id)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+    await expect(backend.nested(id)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+    expect(await backend.list()).toEqual({ records: [], foreign: [] })
+  })
+
+  test('generation: grows with a write, stays with reads, mount and unmount', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const before = await backend.live(id)
+    const data = await bench.mounted(backend, id)
+    await readdir(data)
+    expect((await backend.live(id))?.generation).toBe(before?.generation)
+    await writeFile(join(data, 'x'), 'x')
+    const after = await backend.live(id)
+    expect(after?.generation).toBeGreaterThan(before?.generation ?? 0)
+    expect((await backend.live(id, { sync: false }))?.uuid).toBe(before?.uuid)
+    await backend.unmount(id, join(data, '..'))
+    expect((await backend.live(id))?.generation).toBe(after?.generation)
+  })
+
+  test('nested ones are named', async () => {
+    const id = await bench.made()
+    expect(await bench.backend.nested(id)).toEqual([])
+    await bench.pool.nest(id, 'data/inner')
+    expect(await bench.backend.nested(id)).toEqual(['data/inner'])
+  })
+
+  test('usage: bytes of live datasets; the absent left out', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const data = await bench.mounted(backend, id)
+    await writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
+    await backend.sync(id)
+    const absent = newId()
+    await expect.poll(async () => (await backend.usage([id, absent])).get(id) ?? 0).toBeGreaterThanOrEqual(3 * mib)
+    expect((await backend.usage([absent])).has(absent)).toBe(false)
+  })
+}
+
+const mountSuite = (bench: BackendBench): void => {
+  const layersAt = async (path: string) => (await ownMounts()).filter((entry) => entry.mountPoint === path).length
+
+  test('mount again: never a second layer; two at once: one layer', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const path = join(await temporaryDirectory(), 'a', 'mnt')
+    await Promise.all([backend.mount(id, path), backend.mount(id, path)])
+    await backend.mount(id, path)
+    expect(await layersAt(path)).toBe(1)
+    await backend.unmount(id, path)
+    await backend.unmount(id, path)
+    await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+
+  test('unmount peels every layer', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const path = join(await temporaryDirectory(), 'mnt')
+    await backend.mount(id, path)
+    await exec.run(['mount', '--bind', path, path])
+    expect(await layersAt(path)).toBe(2)
+    await backend.unmount(id, path)
+    expect(await layersAt(path)).toBe(0)
+  })
+
+  test('unmount of the busy: VOLUME_BUSY, still mounted', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const data = await bench.mounted(backend, id)
+    const handle = await open(join(data, 'held'), 'w')
+    try {
+      await expect(backend.unmount(id, join(data, '..'))).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+    } finally {
+      await handle.close()
+    }
+    expect(await readdir(data)).toEqual(['held'])
+  })
+
+  test('what another mounted at the path is left alone', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const path = join(await temporaryDirectory(), 'mnt')
+    await mkdir(path)
+    await exec.run(['mount', '-t', 'tmpfs', 'tmpfs', path])
+    onTestFinished(async () => void (await exec.run(['umount', path])))
+    await expect(backend.mount(id, path)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+    await expect(backend.unmount(id, path)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+    expect(await layersAt(path)).toBe(1)
+  })
+}
+
+const sizeSuite = (bench: BackendBench): void => {
+  test('size: a writer past it gets an error, what was synced before is whole; raised, not undercut', async () => {
+    const { backend } = bench
+    const id = await bench.made(16 * mib)
+    expect((await backend.live(id))?.sizeBytes).toBe(16 * mib)
+    const data = await bench.mounted(backend, id)
+    const handle = await open(join(data, 'big'), 'w')
+    let whole = 0
+    let failure: unknown = null
+    try {
+      for (; whole < 64; whole += 1) {
+        await handle.write(Buffer.alloc(mib, whole + 1))
+        await handle.sync()
+      }
+    } catch (error) {
+      failure = error
+    } finally {
+      await handle.close().catch(() => undefined)
+    }
+    expect(failure).toMatchObject({ code: expect.stringMatching(/^(EDQUOT|ENOSPC)$/) })
+    expect(whole).toBeGreaterThan(8)
+    expect(whole).toBeLessThanOrEqual(16)
+    const bytes = await readFile(join(data, 'big'))
+    for (let at = 0; at < whole; at += 1) {
+      expect(bytes.subarray(at * mib, (at + 1) * mib).equals(Buffer.alloc(mib, at + 1))).toBe(true)
+    }
+    await backend.sync(id)
+    expect((await backend.usage([id])).get(id)).toBeGreaterThan(8 * mib)
+    if (backend.resizing === undefined) return
+    await expect(backend.resizing.resize(id, 4 * mib)).rejects.toMatchObject({ code: 'BAD_SIZE' })
+    expect((await backend.live(id))?.sizeBytes).toBe(16 * mib)
+    await backend.resizing.resize(id, 64 * mib)
+    await backend.resizing.resize(id, 64 * mib)
+    await writeFile(join(data, 'more'), Buffer.alloc(16 * mib, 'y'), { flush: true })
+    expect((await backend.live(id))?.sizeBytes).toBe(64 * mib)
+    await expect(backend.resizing.resize(newId(), mib)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+  })
+}
+
+const destroySuite = (bench: BackendBench): void => {
+  test('destroy: at once out of sight, settled later; again and on the absent: a success', async () => {
+    const { backend, pool } = bench
+    const before = await pool.leftovers()
+    const id = await bench.made(64 * mib)
+    await backend.snapshots?.create(id, 's1', 'user')
+    await pool.nest(id, 'data/inner')
+    await backend.destroy(id)
+    expect(await backend.readRecord(id)).toBeNull()
+    expect(await backend.live(id)).toBeNull()
+    await backend.destroy(id)
+    await backend.destroy(newId())
+    await backend.settled()
+    expect(await pool.leftovers()).toEqual(before)
+  })
+
+  test('destroy of the mounted: VOLUME_BUSY, nothing removed', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const data = await bench.mounted(backend, id)
+    await writeFile(join(data, 'kept'), '')
+    await expect(backend.destroy(id)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+    await expect(backend.destroyLive(id)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+    expect(await readdir(data)).toEqual(['kept'])
+    expect(await backend.readRecord(id)).not.toBeNull()
+  })
+
+  test('destroyLive: record and snapshots stay; again and on the absent: a success', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    await backend.snapshots?.create(id, 's1', 'user')
+    await backend.destroyLive(id)
+    await backend.destroyLive(id)
+    await backend.destroyLive(newId())
+    expect(await backend.live(id)).toBeNull()
+    expect(await backend.readRecord(id)).not.toBeNull()
+    if (backend.snapshots !== undefined) expect(await backend.snapshots.list(id)).toHaveLength(1)
+  })
+
+  test('a removal that a crash interrupted is taken up by open', async () => {
+    const { pool } = bench
+    const before = await pool.leftovers()
+    const id = await bench.made()
+    await pool.interruptRemoval(id)
+    expect(await pool.leftovers()).not.toEqual(before)
+    const again = pool.backend()
+    await again.open()
+    await again.settled()
+    await again.close()
+    expect(await pool.leftovers()).toEqual(before)
+  })
+
+  test('what is not ours is reported or not seen, and never touched', async () => {
+    const { backend, pool } = bench
+    const id = await bench.made()
+    const foreign = await pool.plantForeign()
+    onTestFinished(() => foreign.remove())
+    const listed = await backend.list()
+    expect(listed.records.map((each) => each.volumeId)).toEqual([id])
+    expect([...listed.foreign].sort()).toEqual([...foreign.names].sort())
+    for (const each of foreign.names.filter((text) => /^[0-9a-z]{26}$/.test(text))) {
+      await expect(backend.destroy(volumeId(each))).rejects.toMatchObject({ code: 'DATASET_FOREIGN' })
+    }
+    await backend.destroy(id)
+    await backend.settled()
+    const again = pool.backend()
+    await again.open()
+    await again.settled()
+    await again.close()
+    expect(await foreign.untouched()).toBe(true)
+  })
+}
