@@ -3,8 +3,9 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import { type FreezerCgroup, freezerOf, type KernelRoots, killAll, processesIn } from './cgroup.ts'
 import { type DockerClient, endMs, isGone, orNull, quickMs, refusalStatus } from './docker-client.ts'
-import { awaitSettled } from './lifecycle.ts'
+import { assertEnded } from './lifecycle.ts'
 import { inspectContainer } from './uses.ts'
+import type { WireState } from './wire.ts'
 
 interface Freezing {
   readonly client: DockerClient
@@ -54,13 +55,21 @@ export const killFrozen = async (freezing: Freezing, id: string): Promise<void> 
     logger.debug({ container: id, killed, cgroup }, 'killed while frozen')
   }
   await thawToDie(client, id)
-  await client
-    .call(`wait for container ${id}`, reapMs, (docker, abortSignal) => docker.getContainer(id).wait({ abortSignal }))
-    .catch((error: unknown) => {
-      if (!isGone(error)) throw error
-    })
   if (cgroup !== null) await awaitEmpty(freezing, cgroup, id)
-  await awaitSettled(client, id)
+  await awaitEnd(freezing, id, inspected.State)
+}
+
+/** The engine hears of the end a moment after the kernel; its own wait call would never return for one that it restarts. */
+const awaitEnd = async ({ client, clock }: Freezing, id: string, killed: WireState): Promise<void> => {
+  const until = clock.monotonic() + reapMs
+  for (;;) {
+    const inspected = await orNull(inspectContainer(client, id, endMs))
+    if (inspected === null) return
+    const { State: state } = inspected
+    const isKilledOne = state.Running && !state.Restarting && state.StartedAt === killed.StartedAt
+    if (!isKilledOne || clock.monotonic() > until) return assertEnded(inspected)
+    await clock.sleep(5)
+  }
 }
 
 /**

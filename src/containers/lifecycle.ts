@@ -12,7 +12,7 @@ import {
 } from './docker-client.ts'
 import type { ContainerSpec } from './runtime.ts'
 import { inspectContainer, listContainers } from './uses.ts'
-import { moveLabel, ownName } from './wire.ts'
+import { moveLabel, ownName, type WireContainer } from './wire.ts'
 
 /** What the engine uses when neither call nor container names a stop timeout. */
 const engineStopTimeoutS = 10
@@ -87,12 +87,16 @@ const ownStopTimeout = async (client: DockerClient, id: string, signal?: AbortSi
  * The engine tells that a container ended before it unmounts its volumes; until that is done the container is locked,
  * and inspect waits for the lock. Absent: success.
  */
-export const awaitSettled = async (client: DockerClient, id: string, signal?: AbortSignal): Promise<void> => {
+const awaitSettled = async (client: DockerClient, id: string, signal?: AbortSignal): Promise<void> => {
   const inspected = await orNull(inspectContainer(client, id, endMs, signal))
-  if (inspected === null || !(inspected.State.Running || inspected.State.Restarting)) return
+  if (inspected !== null) assertEnded(inspected)
+}
+
+export const assertEnded = ({ Name: name, State: state }: WireContainer): void => {
+  if (!(state.Running || state.Restarting)) return
   throw new DroverError(
     'DOCKER_FAILED',
-    `container ${ownName([inspected.Name])} was stopped and runs again (${inspected.State.Status}); something started it, stop that first`,
+    `container ${ownName([name])} was stopped and runs again (${state.Status}); something starts it, stop that first`,
   )
 }
 

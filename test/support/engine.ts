@@ -105,6 +105,9 @@ export const importBusybox = async (engine: TestEngine): Promise<void> => {
     'id',
     'dd',
   ]
+  // Content at the place of a volume: an engine copies it up unless told not to.
+  await mkdir(join(tree, 'data'))
+  await writeFile(join(tree, 'data', 'seed'), 'from the image')
   await Promise.all(applets.map((applet) => symlink('busybox', join(tree, 'bin', applet))))
   await run('tar', ['-C', tree, '-cf', `${tree}.tar`, '.'])
   await engine.docker('import', `${tree}.tar`, 'busybox:test')
