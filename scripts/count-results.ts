@@ -1,0 +1,52 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, relative, sep } from 'node:path'
+
+/** Reads what vitest's JSON reporter wrote, and says in one line how it went: count-results.ts FILE EXIT_STATUS_OF_VITEST */
+interface Results {
+  readonly testResults: readonly {
+    readonly name: string
+    readonly status: string
+    readonly assertionResults: readonly { readonly status: string }[]
+  }[]
+}
+
+const root = join(import.meta.dirname, '..')
+const [file = '', exitStatus = '1'] = process.argv.slice(2)
+const results = JSON.parse(readFileSync(file, 'utf8')) as Results
+
+let passed = 0
+let failed = 0
+let skipped = 0
+const ran = new Map<string, number>()
+for (const suite of results.testResults) {
+  const [, project = ''] = relative(root, suite.name).split(sep)
+  for (const { status } of suite.assertionResults) {
+    if (status === 'passed') passed += 1
+    else if (status === 'failed') failed += 1
+    else skipped += 1
+    if (status === 'passed' || status === 'failed') ran.set(project, (ran.get(project) ?? 0) + 1)
+  }
+  // A file that could not be loaded, or whose hooks failed, has no failed test to show for it.
+  const shown = suite.assertionResults.some(({ status }) => status === 'failed')
+  if (suite.status === 'failed' && !shown) failed += 1
+}
+
+const complain = (message: string): void => {
+  console.error(message)
+  failed += 1
+}
+const projects = ['unit', 'contract', 'platform', 'e2e']
+for (const project of projects) {
+  const files = readdirSync(join(root, 'test', project), { recursive: true, encoding: 'utf8' })
+  const hasTests = files.some((name) => name.endsWith('.test.ts'))
+  // Contract suites are factories; most are called from the other projects' files.
+  if (!hasTests && project === 'contract') continue
+  if (!hasTests) complain(`suite ${project} has no tests`)
+  else if (!ran.has(project))
+    complain(`suite ${project} did not run${process.getuid?.() === 0 ? '' : ': it needs root'}`)
+}
+// Errors outside of any test: vitest fails, and so must we.
+if (exitStatus !== '0' && failed === 0) complain(`vitest ended with ${exitStatus}, though no test failed`)
+
+console.log(`${passed} passed, ${failed} failed${skipped === 0 ? '' : `, ${skipped} skipped`}`)
+process.exitCode = failed === 0 ? 0 : 1
