@@ -40,6 +40,8 @@ export interface ControlService extends Control {
 }
 
 const reconcileMs = 10_000
+/** While a host that did not answer has still to hear how a move ended. */
+const reconcileSoonMs = 500
 
 export const createControlService = (given: ControlServiceParts): ControlService => {
   const { store, clock, logger, agent } = given
@@ -48,7 +50,16 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const reconciler = new Reconciler({ store, agent, logger })
   const progress = new ProgressBoard()
   let timer: NodeJS.Timeout | null = null
-  let reconciling: Promise<void> | null = null
+  let reconciling: Promise<boolean> | null = null
+  let soon: NodeJS.Timeout | null = null
+
+  /** Again and again until every host has answered. */
+  const reconcileSoon = (): void => {
+    soon ??= setTimeout(async () => {
+      soon = null
+      if (!(await parts.reconcile())) reconcileSoon()
+    }, reconcileSoonMs)
+  }
 
   const hostById = async (id: HostId): Promise<Host> => {
     const host = (await store.hosts()).find((other) => other.id === id)
@@ -81,7 +92,10 @@ export const createControlService = (given: ControlServiceParts): ControlService
     reconcile: () => {
       reconciling ??= reconciler
         .run()
-        .catch((error) => logger.warn({ error: String(error) }, 'reconciling failed; it is tried again'))
+        .catch((error) => {
+          logger.warn({ error: String(error) }, 'reconciling failed; it is tried again')
+          return false
+        })
         .finally(() => {
           reconciling = null
         })
@@ -99,6 +113,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     trusted: given.trusted,
     emit,
     publish: () => publisher.publish(),
+    reconcileSoon,
   })
 
   const volumeView = async (volume: Volume, usedBytes: number | null): Promise<VolumeView> => ({
@@ -171,10 +186,11 @@ export const createControlService = (given: ControlServiceParts): ControlService
         publisher.publish()
         void parts.reconcile()
       }, reconcileMs)
-      void parts.reconcile()
+      reconcileSoon()
     },
     async close() {
       if (timer !== null) clearInterval(timer)
+      if (soon !== null) clearTimeout(soon)
       await mover.close()
       await reconciling
     },

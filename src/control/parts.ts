@@ -20,6 +20,6 @@ export interface ControlParts {
   /** @throws STORE_BEHIND while a host has seen a newer store than ours */
   mayWrite(): Promise<void>
   emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
-  /** Finishes on the hosts what has ended in the store. Never rejects. */
-  reconcile(): Promise<void>
+  /** Finishes on the hosts what has ended in the store. Never rejects; true when all hosts answered. */
+  reconcile(): Promise<boolean>
 }

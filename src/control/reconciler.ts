@@ -23,10 +23,13 @@ export class Reconciler {
     this.#logger = parts.logger
   }
 
-  async run(): Promise<void> {
+  /** True when every host answered and has nothing left to finish. */
+  async run(): Promise<boolean> {
     const hosts = await this.#store.hosts()
     const answered = await Promise.all(hosts.map((host) => this.#host(host)))
-    if (answered.every(Boolean)) await this.#dropTombstones(hosts)
+    const all = answered.every(Boolean)
+    if (all) await this.#dropTombstones(hosts)
+    return all
   }
 
   async #host(host: Host): Promise<boolean> {

@@ -20,6 +20,8 @@ export interface MoverParts {
   emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
   /** The owner has changed or the move ended: hosts should learn of it. */
   publish(): void
+  /** Some host has still to hear that a move ended. */
+  reconcileSoon(): void
 }
 
 /** One move under way: the row as it is stored now, and both hosts. */

@@ -133,6 +133,7 @@ export class Mover {
       if (problem !== null)
         logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
     }
+    if (undone !== null || refused !== null) this.#parts.reconcileSoon()
     this.#parts.publish()
   }
 
