@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { LabError, run, until } from './command.ts'
 import type { LabHost } from './host.ts'
 import { isAlive, type ProcessRef, processInNamespaceOf, signalProcess, waitGone } from './processes.ts'
-import { readRef, writeRef } from './state.ts'
+import { readJson, readRef, writeRef, writeWhole } from './state.ts'
 
 /** Status of a GET over a unix socket, or null when nobody answers within a second. */
 const statusOf = (socketPath: string, path: string): Promise<number | null> =>
@@ -24,7 +24,6 @@ export class Daemon {
   readonly host: LabHost
   readonly socket: string
   private readonly healthPath: string
-  lastArgv: readonly string[] | null = null
 
   constructor(host: LabHost, name: string, socket: string, healthPath: string) {
     this.host = host
@@ -37,6 +36,11 @@ export class Daemon {
   get process(): ProcessRef | null {
     const ref = readRef(this.refFile)
     return ref !== null && isAlive(ref) ? ref : null
+  }
+
+  /** What it was started with last, by whomever; null when it never was. */
+  get lastArgv(): readonly string[] | null {
+    return readJson<readonly string[]>(this.argvFile)
   }
 
   /** All that it ever printed. */
@@ -52,7 +56,7 @@ export class Daemon {
   /** Starts it and waits until it answers. @throws {LabError} with the end of its log */
   async start(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
     if (this.process !== null) throw new LabError(`${this.name} runs on ${this.host.name} already`)
-    this.lastArgv = argv
+    writeWhole(this.argvFile, JSON.stringify(argv))
     // setsid becomes the daemon, being no process group leader, so that $! is its number.
     const launch = `setsid "$@" </dev/null >>/var/log/${this.name}.log 2>&1 & echo $!`
     const init = this.host.init
@@ -92,6 +96,10 @@ export class Daemon {
 
   private get refFile(): string {
     return join(this.host.directory, `${this.name}.json`)
+  }
+
+  private get argvFile(): string {
+    return join(this.host.directory, `${this.name}-argv.json`)
   }
 
   private get logFile(): string {

@@ -205,6 +205,7 @@ const clear = async (name: string): Promise<void> => {
   const recorded = readRecord(name)?.hosts.map((host) => host.name) ?? []
   const found = existsSync(hosts) ? readdirSync(hosts) : []
   for (const host of new Set([...recorded, ...found])) await removeCgroups(name, host)
-  // Whatever somebody mounted there from outside stays whole, and says so.
+  // Whatever somebody mounted there from outside stays whole, and says so. The record goes last: without it nobody would sweep.
+  await run(['rm', '-rf', '--one-file-system', hosts])
   await run(['rm', '-rf', '--one-file-system', directory])
 }

@@ -23,13 +23,13 @@ export interface LabRecord {
   readonly hosts: readonly HostRecord[]
 }
 
-const writeWhole = (path: string, text: string): void => {
+export const writeWhole = (path: string, text: string): void => {
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(`${path}.tmp`, text)
   renameSync(`${path}.tmp`, path)
 }
 
-const readJson = <T>(path: string): T | null => {
+export const readJson = <T>(path: string): T | null => {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as T
   } catch (error) {
