@@ -16,7 +16,7 @@ const play = async (): Promise<void> => {
   const { host1, host2 } = lab
   // host2 lacks the image: the move brings it along.
   await lab.load('postgres', [host1])
-  console.log(await host1.vol('hosts'))
+  for (const line of (await host1.vol('hosts')).split('\n')) stage.tell(line)
 
   stage.part('PostgreSQL on host1, its data on a Drover volume')
   await startDatabase(stage, host1)
@@ -61,6 +61,7 @@ try {
   await Promise.race([play(), interrupted])
   status = stage.end()
 } catch (error) {
+  stage.fall()
   console.error(`\ndemo: ${error instanceof LabError ? error.message : error instanceof Error ? error.stack : error}`)
 } finally {
   ;(writer as Writer | null)?.dispose()

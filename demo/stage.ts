@@ -4,24 +4,30 @@ import { formatDuration } from '../src/domain/units.ts'
 export class Stage {
   readonly #startedAt = performance.now()
   #failed = 0
+  #isOver = false
 
   /** A new part begins. */
   part(title: string): void {
-    console.log(`\n== ${title}  (${formatDuration(performance.now() - this.#startedAt)})`)
+    this.#say(`\n== ${title}  (${formatDuration(performance.now() - this.#startedAt)})`)
   }
 
   tell(line: string): void {
-    console.log(`   ${line}`)
+    this.#say(`   ${line}`)
   }
 
   command(host: string, argv: readonly string[]): void {
-    console.log(`   ${host}# ${argv.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`)).join(' ')}`)
+    this.#say(`   ${host}# ${argv.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`)).join(' ')}`)
   }
 
   /** Says whether it holds; one that does not makes the demo fail. */
   claim(holds: boolean, what: string): void {
     if (!holds) this.#failed += 1
-    console.log(`   ${holds ? 'ok' : 'NOT TRUE'}: ${what}`)
+    this.#say(`   ${holds ? 'ok' : 'NOT TRUE'}: ${what}`)
+  }
+
+  /** Broken off: what is still under way has nothing more to say. */
+  fall(): void {
+    this.#isOver = true
   }
 
   /** @returns the exit status */
@@ -31,5 +37,9 @@ export class Stage {
       this.#failed === 0 ? `\nEvery claim held. (${took})` : `\n${this.#failed} of the claims did not hold. (${took})`,
     )
     return this.#failed === 0 ? 0 : 1
+  }
+
+  #say(line: string): void {
+    if (!this.#isOver) console.log(line)
   }
 }
