@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { createAgentRoutes } from './api/agent-routes.ts'
 import { createApi } from './api/app.ts'
+import { registerGauges } from './api/gauges.ts'
 import type { LocalEndpoints } from './api/handlers.ts'
 import { createControlProxy } from './api/proxy.ts'
 import { ensureLoopPool } from './backends/btrfs/loop-pool.ts'
@@ -313,6 +314,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     // api/: both doors
     const metrics = new Registry()
     collectDefaultMetrics({ register: metrics })
+    registerGauges(metrics, () => control)
     const api = createApi({
       control: () => control,
       proxyToControl: createControlProxy({ peers, identity }),
@@ -372,6 +374,9 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       sweepMs,
     )
     undo.push(() => clearInterval(sweeper))
+    const [missing] = await endpoints.problems()
+    if (missing !== undefined)
+      logger.warn({ problem: missing }, 'started without Docker; containers are seen when it answers')
     logger.info({ host: identity().hostName, address, dataAddress, pools: specs, version }, 'vold is ready')
     return { stop: unwind }
   } catch (error) {

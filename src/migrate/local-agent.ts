@@ -82,7 +82,10 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     setTable: parts.acceptTable,
 
     observe: (args) => source.observe(args),
-    beginSource: (args) => source.begin(args),
+    beginSource: async (args) => {
+      transfers.warm()
+      await source.begin(args)
+    },
     changedBytes: (args) => source.changedBytes(args),
     snapshot: (args) => source.snapshot(args),
     dropSnapshot: (args) => source.dropSnapshot(args),
