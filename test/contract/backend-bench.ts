@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, onTestFinished } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest'
 import type { Backend } from '../../src/backends/backend.ts'
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import { clusterId, hostId, type VolumeId, volumeId } from '../../src/domain/ids.ts'
@@ -43,6 +43,7 @@ export interface BackendBench {
 
 export const setUpBench = (makePool: MakePool): BackendBench => {
   let pools: { pool: PoolUnderTest; backend: Backend }[] = []
+  const mounts: { on: Backend; id: VolumeId; path: string }[] = []
   const at = (index: number) => pools[index] ?? raise('the bench is not set up')
 
   beforeAll(async () => {
@@ -56,9 +57,9 @@ export const setUpBench = (makePool: MakePool): BackendBench => {
     for (const { backend } of pools) await backend.open()
   })
   afterEach(async () => {
+    for (const { on, id, path } of mounts.splice(0)) await on.unmount(id, path)
     for (const { backend } of pools) {
       for (const { volumeId: id } of (await backend.list()).records) await backend.destroy(id)
-      await backend.settled()
       await backend.close()
     }
   }, 60_000)
@@ -87,13 +88,16 @@ export const setUpBench = (makePool: MakePool): BackendBench => {
     },
     mounted: async (on, id) => {
       const path = join(await temporaryDirectory(), 'mnt')
-      onTestFinished(() => on.unmount(id, path))
+      mounts.push({ on, id, path })
       await on.mount(id, path)
       return join(path, 'data')
     },
   }
   return bench
 }
+
+/** EDQUOT or ENOSPC; Node has no name for the first. */
+export const pastTheLimit = { errno: expect.toSatisfy((errno) => errno === -122 || errno === -28) }
 
 let sequence = 0
 export const newId = (): VolumeId =>
@@ -114,7 +118,6 @@ export const recordOf = (id: VolumeId, backend: Backend): DatasetRecord => ({
   endedMoves: [],
   datasetUuid: null,
   snapshot: null,
-  sealedGeneration: null,
   snapshots: [],
   lease: 'none',
   sizeBytes: null,

@@ -46,8 +46,8 @@ const setXattr = (path: string, name: string, value: string) =>
 
 const describe = String.raw`
   use strict; my ($top)=@ARGV; chdir $top or die "$top: $!"; my %first;
-  sub xattrs { my ($p)=@_; my $x=""; for my $a ("user.drover","trusted.drover") {
-    my $b="\0" x 256; my $r=syscall(192,$p,$a,$b,256); $x.="$a=".substr($b,0,$r).";" if $r>0 } $x }
+  sub xattrs { my ($p)=@_; my $x=""; for my $name ("user.drover","trusted.drover") {
+    my $a=$name; my $b="\0" x 256; my $r=syscall(192,$p,$a,$b,256); $x.="$a=".substr($b,0,$r).";" if $r>0 } $x }
   sub content { my ($p)=@_; open(my $f,"<:raw",$p) or die "$p: $!"; my $c=0; my $block; my $at=0;
     while (read($f,$block,1048576)) { $c=($c*31+unpack("%32C*",$block)+$at++)%4294967296 } $c }
   sub walk { my ($d)=@_; opendir(my $h,$d) or die; for my $n (sort grep {$_ ne "." && $_ ne ".."} readdir $h) {

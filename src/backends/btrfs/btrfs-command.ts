@@ -14,7 +14,7 @@ import {
 } from './parse.ts'
 
 /** Each pattern was seen from btrfs-progs 6.2; test/platform/btrfs-command.test.ts provokes every one on the real program. */
-const absent = /No such file or directory/
+const absent = /No such file or directory|unable to resolve/
 const notSubvolume = /Not a Btrfs subvolume/i
 const quotasOff = /quotas? not enabled/i
 const noSpace = /No space left on device|Disk quota exceeded/
@@ -75,7 +75,7 @@ export class BtrfsCommand {
 
   /** Every subvolume of the file system, or only those right below the one at `path`. */
   async list(path: string, which: 'all' | 'below'): Promise<ListedSubvolume[]> {
-    const flags = which === 'below' ? ['-o'] : []
+    const flags = which === 'below' ? ['-o'] : ['-a']
     return parseList((await this.#run(path, ['btrfs', 'subvolume', 'list', ...flags, path])).stdout)
   }
 

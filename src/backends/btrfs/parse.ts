@@ -73,13 +73,14 @@ export const parseShow = (text: string): SubvolumeInfo => {
   }
 }
 
-/** A path may hold newlines: a line that does not begin like a row belongs to the path before it. */
+/** `-a` marks paths outside the subvolume asked about. A path may hold newlines: a line that does not begin like a row belongs to the path before it. */
 export const parseList = (text: string): ListedSubvolume[] => {
   const rows: { id: number; generation: number; path: string }[] = []
   for (const line of text.replace(/\n$/, '').split('\n')) {
     const row = /^ID (\d+) gen (\d+) top level \d+ path (.*)$/.exec(line)
     const last = rows.at(-1)
-    if (row !== null) rows.push({ id: Number(row[1]), generation: Number(row[2]), path: row[3] ?? '' })
+    if (row !== null)
+      rows.push({ id: Number(row[1]), generation: Number(row[2]), path: (row[3] ?? '').replace(/^<FS_TREE>\//, '') })
     else if (last !== undefined) last.path += `\n${line}`
     else if (line !== '') throw unreadable('btrfs subvolume list', text)
   }

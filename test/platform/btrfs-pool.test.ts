@@ -1,0 +1,119 @@
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { ensureLoopPool } from '../../src/backends/btrfs/loop-pool.ts'
+import { createBackend } from '../../src/backends/registry.ts'
+import { parsePoolSpec } from '../../src/domain/pool.ts'
+import { systemClock } from '../../src/lib/clock.ts'
+import { silentLogger } from '../../src/lib/logger.ts'
+import { exec, newId } from '../contract/backend-bench.ts'
+import { type LoopBtrfs, loopBtrfs, sh } from '../support/loop-btrfs.ts'
+import { temporaryDirectory } from '../support/temporary-directory.ts'
+
+const mib = 2 ** 20
+const backendAt = (where: string) =>
+  createBackend({ spec: parsePoolSpec(`btrfs:${where}`), exec, logger: silentLogger, clock: systemClock })
+
+describe('open', () => {
+  test('a missing directory, a file, another file system: BAD_CONFIG in one clear line', async () => {
+    const directory = await temporaryDirectory()
+    const missing = join(directory, 'missing')
+    await expect(backendAt(missing).open()).rejects.toMatchObject({
+      code: 'BAD_CONFIG',
+      message: `pool btrfs:${missing} does not exist; make the directory on a mounted btrfs, or mount it first`,
+    })
+    await writeFile(join(directory, 'file'), '')
+    await expect(backendAt(join(directory, 'file')).open()).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+    await mkdir(join(directory, 'tmpfs'))
+    await sh('mount', '-t', 'tmpfs', 'tmpfs', join(directory, 'tmpfs'))
+    onTestFinished(async () => void (await sh('umount', join(directory, 'tmpfs'))))
+    await expect(backendAt(join(directory, 'tmpfs')).open()).rejects.toMatchObject({
+      code: 'BAD_CONFIG',
+      message: expect.stringContaining('is on tmpfs, not on btrfs'),
+    })
+  })
+})
+
+describe('quotas', () => {
+  let disk: LoopBtrfs
+  beforeAll(async () => {
+    disk = await loopBtrfs()
+  })
+  afterAll(() => disk.dispose())
+
+  test('come with the first sized volume, and not before', async () => {
+    const backend = backendAt(disk.path)
+    await backend.open()
+    const quotasOn = () =>
+      sh('btrfs', 'qgroup', 'show', disk.path).then(
+        () => true,
+        () => false,
+      )
+    await backend.create(newId(), { sizeBytes: null })
+    expect(await quotasOn()).toBe(false)
+    const sized = newId()
+    expect((await backend.create(sized, { sizeBytes: 32 * mib })).sizeBytes).toBe(32 * mib)
+    expect(await quotasOn()).toBe(true)
+    await backend.close()
+  })
+})
+
+describe('default pool', () => {
+  const pool = async () => {
+    const dataDir = await temporaryDirectory()
+    onTestFinished(async () => {
+      await sh('umount', join(dataDir, 'pool')).catch(() => undefined)
+    })
+    return { dataDir, ensure: () => ensureLoopPool({ dataDir, exec, logger: silentLogger, sizeBytes: 256 * mib }) }
+  }
+
+  test('made once; again: as it is; after an unmount: mounted again with what it held', async () => {
+    const { dataDir, ensure } = await pool()
+    const spec = await ensure()
+    expect(spec).toBe(`btrfs:${dataDir}/pool`)
+    expect(await ensure()).toBe(spec)
+    await writeFile(join(dataDir, 'pool', 'kept'), 'kept')
+    await sh('umount', join(dataDir, 'pool'))
+    expect(await ensure()).toBe(spec)
+    expect(await readFile(join(dataDir, 'pool', 'kept'), 'utf8')).toBe('kept')
+    expect((await stat(join(dataDir, 'pool'))).mode & 0o777).toBe(0o700)
+    const line = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').find((each) => each.includes(dataDir))
+    expect(line).toContain('noatime')
+    expect(line).not.toMatch(/ discard|,discard| shared:/)
+    const image = await stat(join(dataDir, 'pool.img'))
+    expect(image.blocks * 512).toBeGreaterThanOrEqual(256 * mib)
+    expect(image.mode & 0o777).toBe(0o600)
+  })
+
+  test('a loop device that is attached already is used again', async () => {
+    const { dataDir, ensure } = await pool()
+    await ensure()
+    await sh('umount', join(dataDir, 'pool'))
+    const device = (await sh('losetup', '--find', '--show', join(dataDir, 'pool.img'))).trim()
+    onTestFinished(async () => void (await sh('losetup', '-d', device).catch(() => undefined)))
+    await ensure()
+    expect((await sh('losetup', '-j', join(dataDir, 'pool.img'))).trim().split('\n')).toHaveLength(1)
+  })
+
+  test('what a crash left half made is made anew; an image that is there is never formatted', async () => {
+    const { dataDir, ensure } = await pool()
+    await writeFile(join(dataDir, 'pool.img.making'), 'half')
+    await ensure()
+    await sh('umount', join(dataDir, 'pool'))
+    await writeFile(join(dataDir, 'pool.img'), 'no file system')
+    await expect(ensure()).rejects.toThrow()
+    expect(await readFile(join(dataDir, 'pool.img'), 'utf8')).toBe('no file system')
+  })
+
+  test('no space: NO_SPACE, nothing left behind', async () => {
+    const dataDir = await temporaryDirectory()
+    await sh('mount', '-t', 'tmpfs', '-o', 'size=100m', 'tmpfs', dataDir)
+    onTestFinished(async () => void (await sh('umount', dataDir)))
+    const make = (sizeBytes?: number) =>
+      ensureLoopPool({ dataDir, exec, logger: silentLogger, ...(sizeBytes === undefined ? {} : { sizeBytes }) })
+    await expect(make()).rejects.toMatchObject({ code: 'NO_SPACE', message: expect.stringMatching(/free .* needed/) })
+    await expect(make(200 * mib)).rejects.toMatchObject({ code: 'NO_SPACE' })
+    await expect(stat(join(dataDir, 'pool.img'))).rejects.toMatchObject({ code: 'ENOENT' })
+    await expect(stat(join(dataDir, 'pool.img.making'))).rejects.toMatchObject({ code: 'ENOENT' })
+  })
+})

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest'
+import { createBackend } from '../../../src/backends/registry.ts'
+import { parsePoolSpec } from '../../../src/domain/pool.ts'
+import { systemClock } from '../../../src/lib/clock.ts'
+import { createExec } from '../../../src/lib/exec.ts'
+import { silentLogger } from '../../../src/lib/logger.ts'
+
+const create = (spec: string) =>
+  createBackend({
+    spec: parsePoolSpec(spec),
+    exec: createExec(silentLogger),
+    logger: silentLogger,
+    clock: systemClock,
+  })
+
+test('a kind that is built', () => {
+  expect(create('btrfs:/pool').spec.text).toBe('btrfs:/pool')
+})
+
+test.each(['zfs:tank', 'lvm:vg/thin', 'loop:/dir', 'ebs:'])('%s: BAD_CONFIG that names what there is', (spec) => {
+  expect(() => create(spec)).toThrow(
+    expect.objectContaining({ code: 'BAD_CONFIG', message: expect.stringContaining('use one of: btrfs') }),
+  )
+})
