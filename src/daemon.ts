@@ -12,7 +12,7 @@ import { createBackend } from './backends/registry.ts'
 import { acceptJoin } from './cluster/accept-join.ts'
 import { parseAddress } from './cluster/address.ts'
 import { advertisedAddress, advertisedData, trustedBetween } from './cluster/advertise.ts'
-import type { Identity } from './cluster/cluster.ts'
+import type { AdoptedVolume, Identity } from './cluster/cluster.ts'
 import { type ClusterMember, loadOrCreateMember, saveIdentity } from './cluster/identity-files.ts'
 import { requestJoin } from './cluster/join.ts'
 import { Membership } from './cluster/membership.ts'
@@ -22,6 +22,7 @@ import { openTokenBook } from './cluster/token-book.ts'
 import { createDockerRuntime } from './containers/docker-runtime.ts'
 import { localControlPort, remoteControlPort } from './control/control-client.ts'
 import { type ControlService, createControlService } from './control/control-service.ts'
+import { registerHost } from './control/register-host.ts'
 import { DroverError } from './domain/errors.ts'
 import type { Host } from './domain/host.ts'
 import { parsePoolSpec } from './domain/pool.ts'
@@ -40,11 +41,12 @@ import { createTransferService } from './migrate/transfer/service.ts'
 import { openSqliteStore } from './state/sqlite-store.ts'
 import type { Store } from './state/store.ts'
 import { createVolumePlugin } from './volume-plugin/plugin.ts'
+import { beginAdoption, finishAdoption } from './volumes/adopt.ts'
 import { Catalog } from './volumes/catalog.ts'
 import type { ControlPort } from './volumes/control-port.ts'
 import { EpochLedger } from './volumes/epoch-ledger.ts'
 import { FirstMount } from './volumes/first-mount.ts'
-import { VolumeHost } from './volumes/host.ts'
+import { type Held, VolumeHost } from './volumes/host.ts'
 import { createHostVolumeService } from './volumes/host-volume-service.ts'
 
 export interface Daemon {
@@ -248,7 +250,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         }
         return control.issueToken(tokenTtlMs)
       },
-      join: async ({ address: where, token }) => {
+      join: async ({ address: where, token, adopt }) => {
         if (!identity().control) {
           throw new DroverError(
             'CLUSTER_EXISTS',
@@ -261,14 +263,19 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
             `host ${identity().hostName} has the control role of a cluster with other hosts; remove them first with vol host rm`,
           )
         }
-        const names = (await host.allHeld()).map(({ record }) => record.name)
-        if (names.length > 0) {
+        const held = await host.allHeld()
+        const names = held.map(({ record }) => record.name)
+        if (names.length > 0 && !adopt) {
           throw new DroverError(
             'ADOPT_NEEDED',
-            `host ${identity().hostName} holds volumes already (${names.slice(0, 5).join(', ')}); remove them before it joins a cluster`,
+            `host ${identity().hostName} holds volumes already (${names.slice(0, 5).join(', ')}); join with --adopt to bring them along, or remove them`,
           )
         }
+        if (adopt) await beginAdoption(host)
         const joined = await requestJoin({
+          volumes: held
+            .filter(({ record }) => record.role === 'owner' && record.hostId === identity().hostId)
+            .map(adopted),
           address: where,
           token,
           hostName: config.hostName,
@@ -279,6 +286,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
           clock,
         })
         await becomeMember(joined)
+        await finishAdoption(host)
         return {
           hostName: joined.hostName,
           hostId: joined.hostId,
@@ -296,7 +304,13 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         }
         const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
         const answer = await acceptJoin(
-          { identity: identity(), authority, tokens, clock, register: (joiner) => mustStore().putHost(joiner) },
+          {
+            identity: identity(),
+            authority,
+            tokens,
+            clock,
+            register: (joiner, volumes) => registerHost(mustStore(), joiner, volumes),
+          },
           request,
         )
         void pushSoon()
@@ -368,6 +382,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     const plugin = createVolumePlugin({ service, logger, clock })
     await plugin.listen(config.pluginDir)
     undo.push(() => plugin.close())
+    await finishAdoption(host)
     await local.recover()
     const sweeper = setInterval(
       () => void local.sweep().catch((error) => logger.warn({ error: String(error) }, 'sweep failed')),
@@ -384,3 +399,14 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     throw error
   }
 }
+
+const adopted = ({ record }: Held): AdoptedVolume => ({
+  id: record.volumeId,
+  name: record.name,
+  pool: record.pool,
+  epoch: record.epoch,
+  seen: record.seen,
+  sizeBytes: record.sizeBytes,
+  labels: record.labels,
+  createdAt: record.createdAt,
+})

@@ -84,6 +84,21 @@ export const joinBody = z
     address: z.string(),
     dataAddress: z.string(),
     pools: z.array(z.string()),
+    volumes: z
+      .array(
+        z.strictObject({
+          id: z.string(),
+          name: z.string(),
+          pool: z.string(),
+          epoch: z.int().nonnegative(),
+          seen: z.int().nonnegative(),
+          sizeBytes: bytes.nullable(),
+          labels: z.record(z.string(), z.string()),
+          createdAt: z.string(),
+        }),
+      )
+      .default([])
+      .openapi({ description: 'volumes that the host brings along and goes on owning' }),
   })
   .openapi('JoinRequest')
 

@@ -3,7 +3,7 @@ import { checkHostName } from '../domain/names.ts'
 import { type Clock, isoNow } from '../lib/clock.ts'
 import { parseAddress } from './address.ts'
 import { fingerprintOf } from './certificates.ts'
-import type { CertificateAuthority, Identity, JoinAnswer, JoinRequest, TokenBook } from './cluster.ts'
+import type { AdoptedVolume, CertificateAuthority, Identity, JoinAnswer, JoinRequest, TokenBook } from './cluster.ts'
 import { newHostId } from './identity-files.ts'
 
 export interface AcceptJoinParts {
@@ -12,8 +12,8 @@ export interface AcceptJoinParts {
   readonly authority: CertificateAuthority
   readonly tokens: TokenBook
   readonly clock: Clock
-  /** Writes the new host into the store; what it throws, HOST_EXISTS above all, leaves the token usable. */
-  register(host: Host): Promise<void>
+  /** Writes the new host and its volumes into the store; what it throws, HOST_EXISTS and VOLUME_EXISTS, leaves the token usable. */
+  register(host: Host, volumes: readonly AdoptedVolume[]): Promise<void>
 }
 
 /**
@@ -29,7 +29,7 @@ export const acceptJoin = async (parts: AcceptJoinParts, request: JoinRequest): 
   let certPem = ''
   await tokens.redeem(request.secret, async () => {
     certPem = await authority.sign(request.csrPem, id)
-    await parts.register({
+    const joiner: Host = {
       id,
       name,
       address: request.address,
@@ -38,7 +38,8 @@ export const acceptJoin = async (parts: AcceptJoinParts, request: JoinRequest): 
       control: false,
       fingerprint: fingerprintOf(certPem),
       joinedAt: isoNow(clock),
-    })
+    }
+    await parts.register(joiner, request.volumes)
   })
   return { clusterId: identity.clusterId, hostId: id, controlHostId: identity.hostId, caPem: identity.caPem, certPem }
 }

@@ -30,6 +30,19 @@ export interface JoinToken {
   readonly expiresAt: string
 }
 
+/** A volume that a joining host brings along and goes on owning. */
+export interface AdoptedVolume {
+  readonly id: string
+  readonly name: string
+  readonly pool: string
+  readonly epoch: number
+  /** The highest epoch that the host has heard of. */
+  readonly seen: number
+  readonly sizeBytes: number | null
+  readonly labels: Readonly<Record<string, string>>
+  readonly createdAt: string
+}
+
 export interface JoinRequest {
   readonly secret: string
   readonly csrPem: string
@@ -37,6 +50,7 @@ export interface JoinRequest {
   readonly address: string
   readonly dataAddress: string
   readonly pools: readonly string[]
+  readonly volumes: readonly AdoptedVolume[]
 }
 
 export interface JoinAnswer {

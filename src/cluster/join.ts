@@ -8,7 +8,7 @@ import { checkHostName } from '../domain/names.ts'
 import type { Clock } from '../lib/clock.ts'
 import { type Address, parseAddress } from './address.ts'
 import { fingerprintOf, generateKeys, makeCsr, privateKeyPem } from './certificates.ts'
-import type { Identity, JoinRequest } from './cluster.ts'
+import type { AdoptedVolume, Identity, JoinRequest } from './cluster.ts'
 import { saveIdentity } from './identity-files.ts'
 import { problemToError, readJson } from './problem.ts'
 import { hostOfCertificate, tlsBasics } from './tls-options.ts'
@@ -24,6 +24,8 @@ export interface JoinOptions {
   readonly ownAddress: string
   readonly ownDataAddress: string
   readonly pools: readonly string[]
+  /** Volumes that come along. */
+  readonly volumes?: readonly AdoptedVolume[]
   readonly dataDir: string
   readonly clock: Clock
 }
@@ -49,6 +51,7 @@ export const requestJoin = async (options: JoinOptions): Promise<Identity> => {
     address: options.ownAddress,
     dataAddress: options.ownDataAddress,
     pools: options.pools,
+    volumes: options.volumes ?? [],
   }
   const { controlHost, body } = await postJoin(address, options.address, ca, request)
   const keyPem = await privateKeyPem(keys)

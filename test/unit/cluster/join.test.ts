@@ -221,6 +221,7 @@ test('a broken request for a certificate leaves the token usable', async () => {
     address: 'a:1',
     dataAddress: 'a:2',
     pools: [],
+    volumes: [],
   }
   const accept = (changes: Partial<JoinRequest>) =>
     acceptJoin({ ...control, register: async () => {} }, { ...request, ...changes })
