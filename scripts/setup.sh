@@ -64,7 +64,7 @@ install_packages() {
   log=$(mktemp)
   export DEBIAN_FRONTEND=noninteractive
   # --no-remove: rather fail than push aside what the machine's owner chose.
-  if ! { apt-get -q update && apt-get -q install -y --no-install-recommends --no-remove "${missing[@]}"; } \
+  if ! { apt-get -q update && apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends --no-remove "${missing[@]}"; } \
     >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
     rm -f "$log"
@@ -73,27 +73,37 @@ install_packages() {
   rm -f "$log"
 }
 
+modules_are_there() {
+  [ -x node_modules/.bin/node ] && [ -e node_modules/.drover-setup ] && ! [ package-lock.json -nt node_modules/.drover-setup ]
+}
+
 install_modules() {
-  local stamp=node_modules/.drover-setup log
-  if [ -e "$stamp" ] && ! [ package-lock.json -nt "$stamp" ] && [ -x node_modules/.bin/node ]; then return 0; fi
-  # Installed by hand with npm and complete: npm's own lock copy tells.
+  modules_are_there && return 0
+  # One at a time: npm takes the folder away first.
+  exec 9<package-lock.json
+  if have flock; then flock 9; fi
+  modules_are_there && return 0
+  # Installed by hand with npm and complete: npm's own copy of the lockfile tells.
   if [ -x node_modules/.bin/node ] && [ -e node_modules/.package-lock.json ] \
     && ! [ package-lock.json -nt node_modules/.package-lock.json ]; then
-    touch "$stamp"
+    touch node_modules/.drover-setup
     return 0
   fi
   have npm || die "npm is missing: install it (Debian: apt-get install npm) and run this again"
   say 'installing node_modules'
+  local log options=(--ignore-scripts --no-audit --no-fund --loglevel=error)
   log=$(mktemp)
-  # Whatever npm the machine has: no script of a dependency runs, and an old Node.js only warns (the real one comes with node_modules).
-  if ! npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >"$log" 2>&1 </dev/null; then
+  # Whatever npm the machine has: no script of a dependency runs, and an old Node.js only warns (the real one comes with
+  # node_modules). Where a registry lacks packages for other platforms, some npm versions call the lockfile incomplete: then
+  # `npm install`, which takes the same versions with the same checksums from it.
+  if ! { npm ci "${options[@]}" || npm install --no-save "${options[@]}"; } >"$log" 2>&1 9<&- </dev/null; then
     tail -n 20 "$log" >&2
     rm -f "$log"
-    die 'npm ci failed; its last lines stand above'
+    die 'npm could not install node_modules; its last lines stand above'
   fi
   rm -f "$log"
   [ -x node_modules/.bin/node ] || die "node_modules holds no Node.js for this machine ($(uname -sm)); Linux on x86-64 is needed"
-  touch "$stamp"
+  touch node_modules/.drover-setup
 }
 
 install_packages
