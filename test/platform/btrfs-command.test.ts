@@ -52,7 +52,7 @@ test('quotas off, on, twice; limits; groups gone, there and in use', async () =>
   expect(await command.limit(at('live'), 2 ** 20)).toBe(false)
   await command.enableQuotas(disk.path)
   await command.enableQuotas(disk.path)
-  await command.waitForRescan(disk.path)
+  await command.waitForRescan(disk.path, 30_000)
   expect(await command.limit(at('live'), 2 ** 20)).toBe(true)
   const live = await command.show(at('live'))
   expect(live?.limitBytes).toBe(2 ** 20)

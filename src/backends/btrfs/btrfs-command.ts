@@ -144,8 +144,9 @@ export class BtrfsCommand {
     await this.#run(pool, ['btrfs', 'quota', 'enable', pool])
   }
 
-  async waitForRescan(pool: string): Promise<void> {
-    await this.#run(pool, ['btrfs', 'quota', 'rescan', '-W', pool], 10 * minutes)
+  /** @throws TIMED_OUT; the counting goes on. */
+  async waitForRescan(pool: string, timeoutMs: number): Promise<void> {
+    await this.#run(pool, ['btrfs', 'quota', 'rescan', '-W', pool], timeoutMs)
   }
 
   /** False when the pool has no quotas. */

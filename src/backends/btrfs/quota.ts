@@ -1,6 +1,9 @@
+import { hasCode } from '../../domain/errors.ts'
 import type { Logger } from '../../lib/logger.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
+
+const rescanPatienceMs = 30_000
 
 /**
  * Size limits by quota groups. They cost every write a little and make removals slower, so a pool gets quotas
@@ -25,9 +28,17 @@ export class Quota {
   async limit(path: string, sizeBytes: number | null): Promise<void> {
     if ((await this.#command.limit(path, sizeBytes)) || sizeBytes === null) return
     await this.#one.run('enable', () => this.#command.enableQuotas(this.#where))
-    // Enabling counts all that is there in the background. Until that ends a limit may let more through than it says.
     this.#logger.info({ pool: this.#where }, 'quotas enabled for the first sized volume; counting what the pool holds')
-    await this.#command.waitForRescan(this.#where)
     await this.#command.limit(path, sizeBytes)
+    try {
+      // Until the counting ends a limit may let more through than it says. A large pool takes longer than Docker waits.
+      await this.#command.waitForRescan(this.#where, rescanPatienceMs)
+    } catch (error) {
+      if (!hasCode(error, 'TIMED_OUT')) throw error
+      this.#logger.warn(
+        { pool: this.#where },
+        'the pool is still being counted; size limits are exact when that has ended',
+      )
+    }
   }
 }
