@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { isErrno } from './files.ts'
 import { allMounts, type MountEntry } from './mountinfo.ts'
@@ -59,7 +60,9 @@ const openedBy = async (pid: string, mark: DatasetMark): Promise<DatasetOpener |
     if (await isOn(`/proc/${pid}/${link}`, mark)) what.push(link)
   }
   for (const fd of await entriesOf(`/proc/${pid}/fd`)) {
-    if (await isOn(`/proc/${pid}/fd/${fd}`, mark)) what.push(`fd ${fd}`)
+    // Most descriptors are sockets and pipes: the link says so at once, and never waits for a file system.
+    if (linkOf(`/proc/${pid}/fd/${fd}`)?.startsWith('/') && (await isOn(`/proc/${pid}/fd/${fd}`, mark)))
+      what.push(`fd ${fd}`)
   }
   if (await maps(pid, mark)) what.push('mapping')
   if (what.length === 0) return null
@@ -87,16 +90,27 @@ const commandOf = async (pid: string): Promise<string> => {
 const isOn = async (path: string, mark: DatasetMark): Promise<boolean> =>
   (await unlessGone(stat(path)))?.dev === mark.statDevice
 
+const linkOf = (path: string): string | null => {
+  try {
+    return readlinkSync(path)
+  } catch (error) {
+    if (isErrno(error, ...goneCodes)) return null
+    throw error
+  }
+}
+
 const entriesOf = async (path: string): Promise<string[]> => (await unlessGone(readdir(path))) ?? []
 
 const readQuietly = (path: string): Promise<string | null> => unlessGone(readFile(path, 'utf8'))
+
+const goneCodes = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENXIO', 'EIO', 'ESTALE', 'EINVAL', 'ENOTCONN']
 
 /** Processes come and go while we look, and kernel threads have no files: both are no finding. */
 const unlessGone = async <T>(work: Promise<T>): Promise<T | null> => {
   try {
     return await work
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENXIO', 'EIO', 'ESTALE', 'EINVAL')) return null
+    if (isErrno(error, ...goneCodes)) return null
     throw error
   }
 }
