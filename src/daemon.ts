@@ -48,6 +48,7 @@ import { EpochLedger } from './volumes/epoch-ledger.ts'
 import { FirstMount } from './volumes/first-mount.ts'
 import { type Held, VolumeHost } from './volumes/host.ts'
 import { createHostVolumeService } from './volumes/host-volume-service.ts'
+import { ensurePrivateMountRoot } from './volumes/mount-root.ts'
 
 export interface Daemon {
   /** Clean: calls under way end, volumes stay mounted, moves are left for the next start. */
@@ -112,6 +113,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       await backend.open()
       undo.push(() => backend.close())
     }
+    await ensurePrivateMountRoot(exec, join(config.dataDir, 'mnt'))
     const catalog = await Catalog.open(config.dataDir)
     const host = new VolumeHost({
       dataDir: config.dataDir,

@@ -17,7 +17,7 @@ export interface SnapshotRecord {
   readonly uuid: string
   /** The identity that a stream of it carries, equal on every host (btrfs: received UUID, else UUID). */
   readonly streamUuid: string
-  /** btrfs generation when recorded. */
+  /** The transaction after which nothing changed in it (btrfs: generation at creation here, last change when received). */
   readonly generation: number
   readonly createdAt: string
   /** `move`: made by a move, ends with it or becomes the base; `user`: belongs to the volume. */

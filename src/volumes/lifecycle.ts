@@ -19,8 +19,8 @@ export interface CreateCommand {
 export const createVolume = (host: VolumeHost, command: CreateCommand): Promise<void> =>
   host.locks.run(command.volumeId, async () => {
     const existing = await host.held(command.volumeId)
-    if (existing !== null) return
-    const backend = host.backend(command.pool)
+    if (existing !== null && existing.record.datasetUuid !== null) return
+    const backend = existing?.backend ?? host.backend(command.pool)
     const { freeBytes } = await backend.info()
     if (freeBytes < minimumFreeBytes) {
       throw new DroverError(
@@ -29,13 +29,15 @@ export const createVolume = (host: VolumeHost, command: CreateCommand): Promise<
       )
     }
     await host.epochs.record(command.volumeId, command.epoch)
+    // The record first: what a crash leaves is then known to be ours. Without a dataset's identity it allows no mount.
+    await backend.writeRecord(ownerRecord(host, command, null))
     const live = await backend.create(command.volumeId, { sizeBytes: command.sizeBytes })
     await backend.writeRecord(ownerRecord(host, command, live.uuid))
   })
 
 const minimumFreeBytes = 1024 * 1024
 
-const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: string): DatasetRecord => ({
+const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: string | null): DatasetRecord => ({
   formatVersion: 1,
   clusterId: host.identity.clusterId,
   hostId: host.identity.hostId,

@@ -18,7 +18,7 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
     const held = await host.mustHold(id)
     const { backend, record } = held
     const heardOwnerEpoch = await first.heardOwnerEpoch(record)
-    const live = await backend.live(id)
+    const live = await backend.live(id, { sync: false })
     const reason = mayMount(record, {
       ...host.identity,
       pool: backend.spec.text,
