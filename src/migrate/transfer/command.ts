@@ -1,5 +1,4 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process'
-import type { Readable } from 'node:stream'
 import type { Argv } from '../../backends/backend.ts'
 import { spawnBound } from '../../lib/spawn.ts'
 import { streamFailed } from './failure.ts'
@@ -59,16 +58,9 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
     child,
     ended,
     kill: () => {
-      child.stdout?.destroy()
       child.kill('SIGKILL')
       return closed.promise
     },
   }
 }
 export type StdioSlot = Exclude<StdioOptions, string>[number]
-
-/** A command's piped output. It must get its reader at once: Node throws away what nobody reads when a command ends. */
-export const outputOf = (command: StreamCommand): Readable => {
-  if (command.child.stdout === null) throw new Error('the command has no output')
-  return command.child.stdout
-}

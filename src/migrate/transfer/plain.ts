@@ -1,15 +1,16 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import type { DroverError } from '../../domain/errors.ts'
 import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
-import { outputOf, type StreamCommand, startCommand } from './command.ts'
+import { type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { asStreamFailure, streamFailed } from './failure.ts'
 import { closeGently, type LinkWatch, watchLink } from './link.ts'
 import { formatMessage, type ReceiverMessage, readMessages } from './messages.ts'
-import { createSource } from './source.ts'
+import { type FrameSource, startSource } from './source.ts'
 import type { Task } from './task.ts'
-import { createTokenBucket } from './token-bucket.ts'
+import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
 /*
  * A trusted link: the commands hold the data connection itself, no byte passes through here. What is to be said goes over a second connection, `status`:
@@ -24,6 +25,7 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
   const ticket = spec.ticket ?? ''
   let status: Socket | null = null
   let command: StreamCommand | null = null
+  let verdict: Verdict | null = null
   try {
     status = await Promise.race([
       dial(spec.address, { sessionId: spec.sessionId, channel: 'status', ticket }),
@@ -35,10 +37,13 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
     ])
     data.on('error', () => {})
     await Promise.race([awaitGo(status, spec.address), task.aborted])
-    const verdict = listen(status, spec.peerHostId, task)
-    command = spec.bwlimitBytes === null ? handOver(spec, data) : startCommand(spec.argv, 'ignore', 'pipe')
-    if (spec.bwlimitBytes !== null) {
-      await Promise.race([pumpLimited(command, data, spec.bwlimitBytes, task), verdict.failed, task.aborted])
+    verdict = listen(status, spec.peerHostId, task)
+    if (spec.bwlimitBytes === null) command = handOver(spec, data)
+    else {
+      const bucket = createTokenBucket(spec.bwlimitBytes, task.clock)
+      const source = await startSource(spec.argv, Math.min(pieceBytes, bucket.pieceBytes), 0)
+      command = source.command
+      await Promise.race([pumpLimited(source, data, bucket), verdict.failed, task.aborted])
     }
     await Promise.race([command.ended, verdict.failed, task.aborted])
     status.write(formatMessage({ kind: 'sent' }))
@@ -47,7 +52,7 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
     status.end()
     return { bytes, digest: null, ms: Math.round(task.clock.monotonic() - startedAt) }
   } catch (error) {
-    return giveUp(error, `sending to host ${spec.peerHostId}`, command, status)
+    return giveUp(error, `sending to host ${spec.peerHostId}`, { command, verdict, status })
   }
 }
 
@@ -57,9 +62,7 @@ const handOver = (spec: SendSpec, data: Socket): StreamCommand => {
   return command
 }
 
-const pumpLimited = async (command: StreamCommand, data: Socket, bytesPerSecond: number, task: Task): Promise<void> => {
-  const bucket = createTokenBucket(bytesPerSecond, task.clock)
-  const source = createSource(outputOf(command), Math.min(pieceBytes, bucket.pieceBytes), 0)
+const pumpLimited = async (source: FrameSource, data: Socket, bucket: TokenBucket): Promise<void> => {
   for (let piece = await source.next(); piece !== null; piece = await source.next()) {
     await bucket.take(piece.length)
     const whole = piece
@@ -69,7 +72,7 @@ const pumpLimited = async (command: StreamCommand, data: Socket, bytesPerSecond:
     source.release(piece)
   }
   // The end of the data is the end of the connection: it must not come when the command failed.
-  await command.ended
+  await source.command.ended
   data.end()
 }
 
@@ -82,6 +85,7 @@ export const receivePlainly = async (
   const startedAt = task.clock.monotonic()
   const { data, status } = sockets
   let command: StreamCommand | null = null
+  let verdict: Verdict | null = null
   try {
     const readBefore = bytesRead('self')
     const running = startCommand(spec.argv, data, 'ignore')
@@ -90,7 +94,7 @@ export const receivePlainly = async (
     data.destroy()
     await once(data, 'close')
     status.write('GO\n')
-    const verdict = listen(status, spec.peerHostId, task, () => {
+    verdict = listen(status, spec.peerHostId, task, () => {
       const bytes = arrived()
       task.progress(bytes)
       return bytes
@@ -105,30 +109,37 @@ export const receivePlainly = async (
     await closeGently(status)
     return { bytes, digest: null, ms: Math.round(task.clock.monotonic() - startedAt) }
   } catch (error) {
-    return giveUp(error, `receiving from host ${spec.peerHostId}`, command, status)
+    return giveUp(error, `receiving from host ${spec.peerHostId}`, { command, verdict, status })
   }
 }
 
-const ownWordsMs = 200
-const asIs = (error: unknown) => asStreamFailure(error, 'the command failed')
-const sleep = (ms: number) => new Promise<null>((resolve) => setTimeout(resolve, ms, null))
+/** For so long we wait for the other account of one failure. */
+const accountMs = 200
+const soon = (account: Promise<unknown> | undefined): Promise<DroverError | null> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, account === undefined ? 0 : accountMs, null)
+    account?.then(
+      () => resolve(null),
+      (error: unknown) => resolve(asStreamFailure(error, 'the command failed')),
+    )
+  })
 
+/** Both commands hold one connection: when one fails the other does too, and either may be heard of first. So both are told. */
 const giveUp = async (
   error: unknown,
   what: string,
-  command: StreamCommand | null,
-  status: Socket | null,
+  { command, verdict, status }: { command: StreamCommand | null; verdict: Verdict | null; status: Socket | null },
 ): Promise<never> => {
-  // Both commands hold one connection: when one fails the other does too, and either may be heard of first.
-  const own = command === null ? null : await Promise.race([command.ended.then(() => null, asIs), sleep(ownWordsMs)])
-  const other = asStreamFailure(error, what)
-  const failure = own === null || own === other ? other : streamFailed(`${own.message}; ${other.message}`, own.details)
+  const first = asStreamFailure(error, what)
+  const [own, heard] = await Promise.all([soon(command?.ended), soon(verdict?.failed)])
+  const accounts = [...new Set([own, heard, first])].filter((account) => account !== null)
   await command?.kill()
   if (status !== null) {
-    if (status.writable) status.write(formatMessage({ kind: 'failed', message: failure.message.slice(0, 4000) }))
+    const { message } = own ?? first
+    if (status.writable) status.write(formatMessage({ kind: 'failed', message: message.slice(0, 4000) }))
     await closeGently(status)
   }
-  throw failure
+  throw streamFailed(accounts.map((account) => account.message).join('; '), (own ?? first).details)
 }
 
 interface Verdict {

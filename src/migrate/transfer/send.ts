@@ -1,6 +1,5 @@
 import type { TLSSocket } from 'node:tls'
 import type { SendSpec, TransferResult } from '../transfer.ts'
-import { outputOf, type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { createDigest } from './digest.ts'
 import { asStreamFailure, streamFailed } from './failure.ts'
@@ -8,7 +7,7 @@ import { controlFrame, endFrame, headerBytes, writeHeader } from './frames.ts'
 import { closeGently, watchLink } from './link.ts'
 import { type ReceiverMessage, readMessages } from './messages.ts'
 import { secureAsSender } from './secure.ts'
-import { createSource, type FrameSource } from './source.ts'
+import { type FrameSource, startSource } from './source.ts'
 import type { Task } from './task.ts'
 import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 
@@ -18,19 +17,19 @@ const frameBytes = 256 * 1024
 /** The sending end over mutual TLS. @throws STREAM_FAILED; the command is gone then. */
 export const sendSecurely = async (spec: SendSpec, task: Task): Promise<TransferResult> => {
   const startedAt = task.clock.monotonic()
-  // The command starts at once: its first bytes wait in the pipe while the link is made.
-  const command = startCommand(spec.argv, 'ignore', 'pipe')
   const bucket = spec.bwlimitBytes === null ? null : createTokenBucket(spec.bwlimitBytes, task.clock)
-  const source = createSource(outputOf(command), Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes))
+  const bodyBytes = Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes)
+  // The command starts at once: its first bytes wait in memory while the link is made.
+  const source = await startSource(spec.argv, bodyBytes, headerBytes)
   let link: TLSSocket | null = null
   try {
     const opening = openLink(spec, task)
     link = await Promise.race([opening, task.aborted])
-    const sent = await sendStream(link, { command, source, bucket }, spec, task)
+    const sent = await sendStream(link, { source, bucket }, spec, task)
     return { ...sent, ms: Math.round(task.clock.monotonic() - startedAt) }
   } catch (error) {
     const failure = asStreamFailure(error, `sending to host ${spec.peerHostId}`)
-    await command.kill()
+    await source.command.kill()
     if (link !== null) {
       if (link.writable) link.write(controlFrame('failure', Buffer.from(failure.message.slice(0, 4000))))
       await closeGently(link)
@@ -40,7 +39,6 @@ export const sendSecurely = async (spec: SendSpec, task: Task): Promise<Transfer
 }
 
 interface Origin {
-  readonly command: StreamCommand
   readonly source: FrameSource
   readonly bucket: TokenBucket | null
 }
@@ -93,7 +91,7 @@ const sendStream = async (
 
 const pump = async (
   link: TLSSocket,
-  { command, source, bucket }: Origin,
+  { source, bucket }: Origin,
   task: Task,
 ): Promise<{ bytes: number; digest: string }> => {
   const write = (frame: Buffer) =>
@@ -114,7 +112,7 @@ const pump = async (
     source.release(frame)
   }
   // The end is told only after the command ended well: a cut output never looks whole.
-  await command.ended
+  await source.command.ended
   const text = digest.end()
   await write(endFrame(bytes, text))
   return { bytes, digest: text }

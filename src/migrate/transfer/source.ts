@@ -1,31 +1,32 @@
-import type { Readable } from 'node:stream'
-import { headerBytes } from './frames.ts'
+import type { Argv } from '../../backends/backend.ts'
+import { type StreamCommand, startCommand } from './command.ts'
+import { openLocalPipe } from './local-pipe.ts'
 
 /** A command's output in frames of full size, read ahead by a few while the link is busy. Memory is the frames, no more. */
 export interface FrameSource {
+  readonly command: StreamCommand
   /**
-   * The next frame with room for its header in front; null at the end. It is the caller's until `release`.
+   * The next frame, with room for its header in front; null at the end. It is the caller's until `release`.
    * @throws what broke the stream
    */
   next(): Promise<Buffer | null>
   release(frame: Buffer): void
 }
 
-const framesAhead = 4
+/** One being filled, one being sent, and the slack between them. */
+const frames = 4
 
 /**
- * @param bodyBytes size of a full frame without its header
- * @param reserved bytes left free in front
+ * Starts the command.
+ * @param bodyBytes size of a full frame without its header; only the last is shorter
+ * @param reserved bytes left free in front of each
  */
-export const createSource = (output: Readable, bodyBytes: number, reserved = headerBytes): FrameSource => {
+export const startSource = async (argv: Argv, bodyBytes: number, reserved: number): Promise<FrameSource> => {
   const size = reserved + bodyBytes
-  const free: Buffer[] = Array.from({ length: framesAhead }, () => Buffer.allocUnsafeSlow(size))
+  const free: Buffer[] = Array.from({ length: frames - 1 }, () => Buffer.allocUnsafeSlow(size))
   const full: Buffer[] = []
-  let current = free.pop()
+  let current: Buffer = Buffer.allocUnsafeSlow(size)
   let fill = reserved
-  // More than one only when the command has ended: Node then lets what its pipe still held come, paused or not.
-  const pending: Buffer[] = []
-  let over = false
   let ended = false
   let failure: Error | null = null
   let wake: (() => void) | null = null
@@ -34,47 +35,35 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
     wake?.()
     wake = null
   }
-  /** Copies what fits; what is left waits for a free frame, and the command waits with it. */
-  const take = (chunk: Buffer) => {
-    let at = 0
-    while (at < chunk.length) {
-      current ??= free.pop()
-      if (current === undefined) {
-        pending.push(chunk.subarray(at))
-        output.pause()
-        return
-      }
-      const n = chunk.copy(current, fill, at)
-      at += n
-      fill += n
-      if (fill === size) push(current)
-    }
-  }
-  const push = (frame: Buffer) => {
-    full.push(frame.subarray(0, fill))
-    current = undefined
+  const push = () => {
+    full.push(current.subarray(0, fill))
     fill = reserved
     ready()
   }
-  const finishIfDone = () => {
-    if (!over || pending.length > 0) return
-    if (current !== undefined && fill > reserved) push(current)
+  const { ourEnd, commandEnd } = await openLocalPipe({
+    buffer: () => current.subarray(fill),
+    callback: (count) => {
+      fill += count
+      if (fill < size) return true
+      push()
+      // Which buffer the next read fills is settled now, even if that is after a pause: so we pause one frame before the last is gone.
+      current = free.pop() ?? Buffer.allocUnsafeSlow(size)
+      return free.length > 0
+    },
+  })
+  const command = startCommand(argv, 'ignore', commandEnd)
+  commandEnd.destroy()
+  ourEnd.on('end', () => {
+    if (fill > reserved) push()
     ended = true
     ready()
-  }
-  output.on('data', (chunk: Buffer) => {
-    if (pending.length > 0) pending.push(chunk)
-    else take(chunk)
   })
-  output.on('end', () => {
-    over = true
-    finishIfDone()
-  })
-  output.on('error', (error) => {
+  ourEnd.on('error', (error) => {
     failure = error
     ready()
   })
   return {
+    command,
     async next() {
       for (;;) {
         const frame = full.shift()
@@ -88,14 +77,7 @@ export const createSource = (output: Readable, bodyBytes: number, reserved = hea
     },
     release(frame) {
       free.push(Buffer.from(frame.buffer, 0, size))
-      const waiting = pending.splice(0)
-      for (const chunk of waiting) {
-        if (pending.length > 0) pending.push(chunk)
-        else take(chunk)
-      }
-      if (pending.length > 0) return
-      output.resume()
-      finishIfDone()
+      if (!ended) ourEnd.resume()
     },
   }
 }
