@@ -48,12 +48,15 @@ export class Daemon {
     return readFileSync(this.logFile, 'utf8')
   }
 
-  /** Whether it answers. */
-  async isHealthy(): Promise<boolean> {
-    return this.host.isUp && (await statusOf(this.host.path(this.socket), this.healthPath)) === 200
+  /** The HTTP status of its health, 200 when it is well; null when it does not answer. */
+  async health(): Promise<number | null> {
+    return this.host.isUp ? statusOf(this.host.path(this.socket), this.healthPath) : null
   }
 
-  /** Starts it and waits until it answers. @throws {LabError} with the end of its log */
+  /**
+   * Starts it and waits until it is well, or until it has answered for five seconds that it is not: a vold whose engine or
+   * control host is down says so and runs. @throws {LabError} with the end of its log
+   */
   async start(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
     if (this.process !== null) throw new LabError(`${this.name} runs on ${this.host.name} already`)
     writeWhole(this.argvFile, JSON.stringify(argv))
@@ -64,11 +67,14 @@ export class Daemon {
     const ref = processInNamespaceOf(init, Number(stdout))
     if (ref === null) throw new LabError(`${this.name} ended at once on ${this.host.name}: ${this.logTail()}`)
     writeRef(this.refFile, ref)
+    let answeredAt: number | null = null
     await until(
       `${this.name} on ${this.host.name} to answer`,
       async () => {
         if (!isAlive(ref)) throw new LabError(`${this.name} ended on ${this.host.name}: ${this.logTail()}`)
-        return (await this.isHealthy()) ? true : null
+        const status = await this.health()
+        if (status !== null) answeredAt ??= performance.now()
+        return status === 200 || (answeredAt !== null && performance.now() - answeredAt > 5000) ? true : null
       },
       { timeoutMs: 90_000, intervalMs: 30 },
     )

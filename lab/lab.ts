@@ -16,7 +16,7 @@ import {
   readRecord,
   recordedRefs,
   self,
-  withLock,
+  withLabLock,
   writeRecord,
 } from './state.ts'
 
@@ -62,7 +62,7 @@ export class Lab {
     if (!(count >= 1 && count <= 100)) throw new LabError(`a lab cannot have ${count} hosts`)
     if (!/^\d+\.\d+\.\d+$/.test(subnet)) throw new LabError(`"${subnet}" is not the first three numbers of a /24`)
     await Lab.sweep()
-    return withLock(name, async () => {
+    return withLabLock(name, async () => {
       const owner = readRecord(name)?.owner ?? null
       if (owner !== null && owner.pid !== process.pid && isAlive(owner)) {
         throw new LabError(`lab ${name} belongs to process ${owner.pid}, which is still running`)
@@ -90,7 +90,7 @@ export class Lab {
     for (const name of labNames()) {
       const owner = readRecord(name)?.owner ?? null
       if (owner === null || isAlive(owner)) continue
-      await withLock(name, async () => {
+      await withLabLock(name, async () => {
         const again = readRecord(name)?.owner ?? null
         if (again !== null && !isAlive(again)) await clear(name)
       })
@@ -99,7 +99,7 @@ export class Lab {
 
   /** Leaves no process, namespace, mount, loop device, cgroup or file. Nothing happens when there is no such lab. */
   static async down(name: string): Promise<void> {
-    await withLock(name, () => clear(name))
+    await withLabLock(name, () => clear(name))
   }
 
   down(): Promise<void> {

@@ -29,7 +29,9 @@ const describe = async (host: LabHost): Promise<string> => {
   const [engine, vold] = await Promise.all(
     [host.engine, host.vold].map(async (daemon) => {
       if (daemon.process === null) return 'not running'
-      return `${(await daemon.isHealthy()) ? 'up' : 'does not answer'} (pid ${daemon.process.pid})`
+      const status = await daemon.health()
+      const word = status === 200 ? 'up' : status === null ? 'does not answer' : 'up but not well'
+      return `${word} (pid ${daemon.process.pid})`
     }),
   )
   return `${host.name}  ${host.address}  docker ${engine}  vold ${vold}`

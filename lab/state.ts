@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { LabError } from './command.ts'
 import { type ProcessRef, processRef } from './processes.ts'
@@ -65,27 +65,46 @@ export const self = (): ProcessRef => {
   return ref
 }
 
+// Opens, locks, and makes sure that the file is still the one of that name: whoever held it before may have removed it.
+const lockScript = `exec 9>>"$1"; flock --timeout 300 9 || exit 1
+[ "$(stat -Lc %i /proc/self/fd/9)" = "$(stat -c %i "$1" 2>/dev/null)" ] || exit 75
+echo locked; exec cat >/dev/null`
+
+const takeLock = async (file: string): Promise<{ release: () => Promise<void> } | 'removed'> => {
+  const child = spawn('sh', ['-c', lockScript, 'sh', file], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  const outcome = await new Promise<'locked' | number | null>((resolve, reject) => {
+    child.once('error', (error) => reject(new LabError(`sh could not be started: ${error.message}`)))
+    child.stdout.once('data', () => resolve('locked'))
+    child.once('close', resolve)
+  })
+  if (outcome === 75) return 'removed'
+  if (outcome !== 'locked') throw new LabError(`another process has been working on ${basename(file)} for five minutes`)
+  return {
+    release: async () => {
+      child.stdin.end()
+      await ended
+    },
+  }
+}
+
 /**
  * Runs `work` while no other process does the same under this name. The lock is held by a child that ends with us, so that no
- * crash leaves it behind.
+ * crash leaves it held; its file goes when `isOver` says that nothing of the name is left.
  */
-export const withLock = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+export const withLock = async <T>(name: string, work: () => Promise<T>, isOver = () => false): Promise<T> => {
   const file = join(labRoot(), 'locks', name)
   mkdirSync(dirname(file), { recursive: true })
-  const child = spawn('flock', ['--timeout', '300', file, 'sh', '-c', 'echo locked; exec cat >/dev/null'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
-  const locked = await new Promise<boolean>((resolve, reject) => {
-    child.once('error', (error) => reject(new LabError(`flock could not be started: ${error.message}`)))
-    child.stdout.once('data', () => resolve(true))
-    child.once('close', () => resolve(false))
-  })
-  if (!locked) throw new LabError(`another process has been working on ${basename(file)} for five minutes`)
+  let lock = await takeLock(file)
+  while (lock === 'removed') lock = await takeLock(file)
   try {
     return await work()
   } finally {
-    child.stdin.end()
-    await ended
+    if (isOver()) rmSync(file, { force: true })
+    await lock.release()
   }
 }
+
+/** As `withLock`, for one lab. */
+export const withLabLock = <T>(name: string, work: () => Promise<T>): Promise<T> =>
+  withLock(`lab-${name}`, work, () => !existsSync(labDirectory(name)))
