@@ -171,7 +171,7 @@ export class TargetSide {
   activate(args: MoveCommand): Promise<void> {
     return this.#locked(args, async () => {
       const held = await heldIn(this.#host, args, 'prepared', 'owner')
-      const live = await held.backend.live(args.volumeId)
+      const live = await held.backend.live(args.volumeId, { sync: false })
       if (live === null || live.uuid !== held.record.datasetUuid) {
         throw new DroverError(
           'DATASET_MISSING',
