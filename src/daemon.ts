@@ -25,6 +25,7 @@ import { type ControlService, createControlService } from './control/control-ser
 import { registerHost } from './control/register-host.ts'
 import { DroverError } from './domain/errors.ts'
 import type { Host } from './domain/host.ts'
+import { isId, volumeId } from './domain/ids.ts'
 import { parsePoolSpec } from './domain/pool.ts'
 import { isoNow, systemClock } from './lib/clock.ts'
 import type { DaemonConfig } from './lib/config.ts'
@@ -151,8 +152,10 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       firstMount,
       version,
       dataAddress: () => dataAddress,
-      uploadImage: ({ imageId, imageName, targetHostId, targetAddress }, tar) =>
+      uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar) =>
         peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, {
+          'drover-move-id': moveId,
+          'drover-volume-id': id,
           'drover-image-id': encodeURIComponent(imageId),
           'drover-image-name': encodeURIComponent(imageName),
         }),
@@ -339,6 +342,10 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       agentRouter: createAgentRoutes({
         agent: local,
         controlHostId: () => identity().controlHostId,
+        expectsImage: async (id, move) => {
+          const record = isId(id) ? (await host.held(volumeId(id)))?.record : undefined
+          return record?.moveId === move && (record.role === 'receiving' || record.role === 'prepared')
+        },
         loadImage: (tar, id, name) => runtime.loadImage(tar, id, name),
       }),
       idempotency: {

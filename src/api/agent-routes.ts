@@ -9,6 +9,8 @@ export interface AgentRouteParts {
   readonly agent: Agent
   /** The host that may command: the one with the control role. */
   controlHostId(): HostId
+  /** An open move brings containers of this volume here. */
+  expectsImage(volumeId: string, moveId: string): Promise<boolean>
   /** A tar as `docker save` writes it. */
   loadImage(tar: NodeJS.ReadableStream, imageId: string, imageName: string): Promise<void>
 }
@@ -25,6 +27,10 @@ export const createAgentRoutes = (parts: AgentRouteParts): Router => {
   router.post('/image', async (request, response) => {
     const imageId = headerOf(request.headers['drover-image-id'])
     const imageName = headerOf(request.headers['drover-image-name'])
+    const move = headerOf(request.headers['drover-move-id'])
+    if (!(await parts.expectsImage(headerOf(request.headers['drover-volume-id']), move))) {
+      throw new DroverError('FORBIDDEN', `no open move ${move} brings an image to this host`)
+    }
     await parts.loadImage(request, imageId, imageName)
     sendJson(response, 200, {})
   })

@@ -2,6 +2,7 @@ import type { MoveId } from '../domain/ids.ts'
 
 /** The round under way, in memory only: the journal has what must survive. */
 export interface RoundProgress {
+  /** Counted from 1. */
   readonly round: number
   readonly bytes: number
   readonly totalBytes: number

@@ -47,7 +47,7 @@ export const shipRound = async (
   const round: Round = { snapshot: name, base: options.base?.name ?? null, bytes, ms }
   const others = context.move.rounds.filter((other) => other.snapshot !== name)
   await journal(context, { rounds: [...others, round] })
-  await parts.emit('move.round', eventData(context, { round: options.index, bytes, ms, base: round.base }))
+  await parts.emit('move.round', eventData(context, { round: options.index + 1, bytes, ms, base: round.base }))
   return { snapshot, round }
 }
 
@@ -62,7 +62,7 @@ const follow = async (
   for (;;) {
     context.signal.throwIfAborted()
     const status = await source.transferStatus({ sessionId, waitMs: statusWaitMs })
-    parts.progress.set(command.moveId, index, status.bytes, Math.max(expectedBytes, status.bytes), status.ms)
+    parts.progress.set(command.moveId, index + 1, status.bytes, Math.max(expectedBytes, status.bytes), status.ms)
     if (status.state === 'done') {
       await checkDigest(context, sessionId, status.digest)
       return status.bytes
