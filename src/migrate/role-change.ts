@@ -50,3 +50,19 @@ export const ended = (record: DatasetRecord, command: MoveCommand): Pick<Dataset
   moveId: null,
   endedMoves: [...record.endedMoves.filter((id) => id !== command.moveId), command.moveId].slice(-rememberedMoves),
 })
+
+/** One change of the volume on this host at a time, and none by a stale command. */
+export const exclusively = <T>(host: VolumeHost, command: MoveCommand, work: () => Promise<T>): Promise<T> =>
+  host.locks.run(command.volumeId, async () => {
+    await hear(host, command)
+    return work()
+  })
+
+/** The command without what a call adds to it, as journals keep it. */
+export const bareCommand = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
+  volumeId,
+  volumeName,
+  moveId,
+  epoch,
+  returnEpoch,
+})

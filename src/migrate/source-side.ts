@@ -6,7 +6,7 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, SourceObservation } from './agent.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
-import { checkBound, ended, hear, heldIn, write } from './role-change.ts'
+import { bareCommand, checkBound, ended, exclusively, heldIn, write } from './role-change.ts'
 import type { Watchdog } from './watchdog.ts'
 import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
 
@@ -54,7 +54,7 @@ export class SourceSide {
   }
 
   begin(command: MoveCommand): Promise<void> {
-    return this.#locked(command, async () => {
+    return exclusively(this.#host, command, async () => {
       const held = await this.#host.mustHold(command.volumeId)
       checkBound(this.#host, held)
       const { record } = held
@@ -79,7 +79,7 @@ export class SourceSide {
   }
 
   snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(
         this.#host,
         args,
@@ -97,7 +97,7 @@ export class SourceSide {
   }
 
   dropSnapshot(args: MoveCommand & { name: string }): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'owner', 'sealed')
       if (!args.name.startsWith(moveSnapshotPrefix(args))) {
         throw new DroverError(
@@ -111,7 +111,7 @@ export class SourceSide {
 
   /** Rule 1: seal before stop. Rule 9: nested datasets are looked for again. Rule 13: a pull takes only what is idle. */
   seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'owner', 'sealed')
       this.#watchdog.watch(args)
       if (held.record.role === 'sealed') return
@@ -161,7 +161,7 @@ export class SourceSide {
       await this.#journal.writeSource({ ...journal, killed: true })
       await killAll(this.#runtime, journal.specs)
     }
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'sealed')
       await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
       await unmountOurs(this.#host, held)
@@ -179,7 +179,7 @@ export class SourceSide {
   }
 
   async #undo(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
-    await this.#locked(args, async () => {
+    await exclusively(this.#host, args, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
       if (held.record.role === 'released' && !args.abortStored) {
@@ -196,7 +196,7 @@ export class SourceSide {
     })
     this.#watchdog.forget(args.moveId)
     await this.#restoreWriters(args)
-    await this.#locked(args, async () => {
+    await exclusively(this.#host, args, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
       const kept = await dropSnapshots(held, (snapshot) => snapshot.name.startsWith(moveSnapshotPrefix(args)))
@@ -208,7 +208,7 @@ export class SourceSide {
 
   async retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
-    await this.#locked(args, async () => {
+    await exclusively(this.#host, args, async () => {
       const found = await this.#host.held(args.volumeId)
       if (found?.record.moveId !== args.moveId) return
       const held = await heldIn(this.#host, args, 'released', 'replica')
@@ -229,16 +229,9 @@ export class SourceSide {
     })
   }
 
-  #locked<T>(command: MoveCommand, work: () => Promise<T>): Promise<T> {
-    return this.#host.locks.run(command.volumeId, async () => {
-      await hear(this.#host, command)
-      return work()
-    })
-  }
-
   async #journalWriters(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<SourceJournal> {
     const specs = await captureAll(this.#runtime, args.volumeName)
-    const journal: SourceJournal = { command: commandOf(args), mode: args.mode, specs, killed: false }
+    const journal: SourceJournal = { command: bareCommand(args), mode: args.mode, specs, killed: false }
     await this.#journal.writeSource(journal)
     return journal
   }
@@ -261,14 +254,6 @@ export class SourceSide {
     await restoreAll(this.#runtime, journal.specs, (spec) => this.#runtime.create(spec, spec.name, args.moveId, []))
   }
 }
-
-const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
-  volumeId,
-  volumeName,
-  moveId,
-  epoch,
-  returnEpoch,
-})
 
 export const nestedError = (volume: string, nested: readonly string[]): DroverError =>
   new DroverError(

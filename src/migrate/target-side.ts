@@ -8,7 +8,7 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
-import { checkBound, ended, hear, heldIn, write } from './role-change.ts'
+import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix } from './source-side.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
@@ -58,7 +58,7 @@ export class TargetSide {
       createdAt: string
     },
   ): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await this.#host.held(args.volumeId)
       if (held === null) {
         await this.#host.backend(args.pool).writeRecord(this.#newRecord(args))
@@ -88,7 +88,7 @@ export class TargetSide {
 
   /** Where the stream goes: the command that reads it. */
   async prepareReceive(args: MoveCommand): Promise<readonly [string, ...string[]]> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
       return streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args))
     })
@@ -96,7 +96,7 @@ export class TargetSide {
 
   /** Rule 8: identity proved, recorded with uuid and generation; what was received stays read-only. */
   received(args: MoveCommand & { name: string; streamUuid: string }): Promise<SnapshotRecord> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
       const known = held.record.snapshots.find(
         (snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid,
@@ -128,12 +128,12 @@ export class TargetSide {
       const id = await this.#runtime.create(spec, waitingName(args, spec), args.moveId, args.dropMounts)
       containers.push({ id, spec })
     }
-    await this.#journal.writeTarget({ command: commandOf(args), containers })
+    await this.#journal.writeTarget({ command: bareCommand(args), containers })
   }
 
   /** Rule 10: durable before said. */
   prepare(args: MoveCommand & { snapshot: string }): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving', 'prepared')
       if (held.record.role === 'prepared' && held.record.snapshot === args.snapshot) return
       const streams = streamsOf(held.backend)
@@ -160,7 +160,7 @@ export class TargetSide {
 
   /** More was written on the source after S: the target goes back to receiving. */
   reopen(args: MoveCommand): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving', 'prepared')
       if (held.record.role === 'receiving') return
       const reopened = await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
@@ -169,7 +169,7 @@ export class TargetSide {
   }
 
   activate(args: MoveCommand): Promise<void> {
-    return this.#locked(args, async () => {
+    return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'prepared', 'owner')
       const live = await held.backend.live(args.volumeId, { sync: false })
       if (live === null || live.uuid !== held.record.datasetUuid) {
@@ -215,7 +215,7 @@ export class TargetSide {
 
   async finish(args: MoveCommand & { base: string }): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
-    await this.#locked(args, async () => {
+    await exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'owner')
       await held.backend.streams?.abortReceive(args.volumeId, partialName(args))
       const kept = await dropSnapshots(held, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
@@ -228,7 +228,7 @@ export class TargetSide {
   /** Durable before anything is removed: from `refused` on, this host takes nothing of the move any more. */
   async refuse(args: MoveCommand): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
-    await this.#locked(args, async () => {
+    await exclusively(this.#host, args, async () => {
       const held = await this.#host.held(args.volumeId)
       if (held === null || held.record.moveId !== args.moveId) {
         await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
@@ -277,13 +277,6 @@ export class TargetSide {
     }
   }
 
-  #locked<T>(command: MoveCommand, work: () => Promise<T>): Promise<T> {
-    return this.#host.locks.run(command.volumeId, async () => {
-      await hear(this.#host, command)
-      return work()
-    })
-  }
-
   #poolFor(pool: string | null, held: Held | null): Backend {
     if (pool !== null) return this.#host.backend(pool)
     return held === null ? this.#host.defaultBackend() : held.backend
@@ -327,11 +320,3 @@ const streamsOf = (backend: Backend): StreamFacet => {
   if (backend.streams !== undefined) return backend.streams
   throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no streams`)
 }
-
-const commandOf = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
-  volumeId,
-  volumeName,
-  moveId,
-  epoch,
-  returnEpoch,
-})

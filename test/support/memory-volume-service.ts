@@ -42,7 +42,7 @@ export class MemoryVolumeService implements VolumeService {
     for (const option of Object.keys(options)) {
       if (!['size', 'pool'].includes(option)) throw new DroverError('UNKNOWN_OPTION', `there is no option ${option}`)
     }
-    const sizeBytes = options['size'] === undefined ? null : parseSize(options['size'])
+    const sizeBytes = options.size === undefined ? null : parseSize(options.size)
     const there = this.held.get(name)
     if (there !== undefined) {
       if (JSON.stringify(there.options) === JSON.stringify(options)) return
