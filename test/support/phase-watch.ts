@@ -8,6 +8,7 @@ export const watchPhases = async (
   entered: (phase: string) => void,
 ): Promise<{ stop: () => Promise<void> }> => {
   const child: ChildProcess = host.spawn(['vol', '--json', 'events', '--follow'], ['ignore', 'pipe', 'ignore'])
+  const ended = new Promise((resolve) => child.once('close', resolve))
   if (child.stdout === null) throw new Error('vol events has no output')
   const lines = createInterface({ input: child.stdout })
   lines.on('line', (line) => {
@@ -16,7 +17,6 @@ export const watchPhases = async (
   })
   return {
     stop: async () => {
-      const ended = new Promise((resolve) => child.once('close', resolve))
       child.kill('SIGKILL')
       await ended
     },
