@@ -35,8 +35,29 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
       )
     }
     host.mounts.add(id, caller)
+    void lookForContainer(host, held)
     return path
   })
+
+const lookAfterMs = [500, 2_000, 8_000]
+
+/**
+ * Notes that the container of a Mount has come, so that its end is seen in /proc: an engine that was killed sends no Unmount
+ * for the containers that ended with it, and the volume must not seem in use for their sake.
+ */
+const lookForContainer = async (host: VolumeHost, held: Held): Promise<void> => {
+  const { volumeId, name } = held.record
+  try {
+    for (const ms of lookAfterMs) {
+      await host.clock.sleep(ms)
+      if (!host.mounts.expects(volumeId)) return
+      const mounts = await foreignMounts(host, held)
+      host.mounts.saw(volumeId, new Set(mounts.map(({ namespace }) => namespace)).size)
+    }
+  } catch (error) {
+    host.logger.debug({ volume: name, error: String(error) }, 'could not see who has the volume mounted')
+  }
+}
 
 const refusal = ({ record }: Held, reason: string, hostName: string): DroverError => {
   if (record.moveId !== null && record.role !== 'owner') {
@@ -58,7 +79,7 @@ const refusal = ({ record }: Held, reason: string, hostName: string): DroverErro
 export const unmountOwned = (host: VolumeHost, id: VolumeId, caller: string): Promise<void> =>
   host.locks.run(id, async () => {
     host.mounts.remove(id, caller)
-    if (!host.mounts.isEmpty(id)) return
+    if (host.mounts.expects(id)) return
     const held = await host.held(id)
     if (held === null || (await foreignMounts(host, held)).length > 0) return
     try {

@@ -40,7 +40,7 @@ export const inUseBy = async (
   const [first] = mounts
   if (first !== undefined)
     return { text: `process ${first.pid}, which has it mounted at ${first.mountPoint}`, containers }
-  if (host.mounts.answeredWithin(held.record.volumeId, mountGraceMs)) {
+  if (host.mounts.expectedWithin(held.record.volumeId, mountGraceMs)) {
     return { text: 'a container that is being started', containers }
   }
   return null
