@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import type { TestEngine } from './engine.ts'
 
-/** A volume plugin named `drover` on one engine, over plain directories; it notes what the engine asks. */
+/** A volume plugin on one engine, over plain directories; it notes what the engine asks. */
 export interface RecordingPlugin {
   /** `Mount db`, `Unmount db`, `Create db`, ... in order. */
   readonly calls: string[]
@@ -14,13 +14,21 @@ export interface RecordingPlugin {
 }
 
 export const startRecordingPlugin = async (
-  engine: TestEngine,
-  options: { known?: readonly string[]; data?: string } = {},
+  engine: Pick<TestEngine, 'directory' | 'pluginDirectory'>,
+  options: {
+    known?: readonly string[]
+    data?: string
+    /** Default `drover`. */
+    driver?: string
+    /** How we reach a path of the engine's, where it lives in other namespaces than we do. */
+    reach?: (path: string) => string
+  } = {},
 ): Promise<RecordingPlugin> => {
   const calls: string[] = []
   const volumes = new Set(options.known ?? [])
   const data = options.data ?? join(engine.directory, 'volumes')
   const directory = (volume: string) => join(data, volume)
+  const { driver = 'drover', reach = (path: string) => path } = options
   let held: Promise<void> = Promise.resolve()
 
   const answer = async (method: string, name: string): Promise<object | null> => {
@@ -41,7 +49,7 @@ export const startRecordingPlugin = async (
         return {}
       case 'VolumeDriver.Mount':
         await held
-        await mkdir(directory(name), { recursive: true })
+        await mkdir(reach(directory(name)), { recursive: true })
         return { Mountpoint: directory(name) }
       case 'VolumeDriver.Path':
         return { Mountpoint: directory(name) }
@@ -64,7 +72,7 @@ export const startRecordingPlugin = async (
     })
   })
   server.keepAliveTimeout = 0
-  await new Promise<void>((resolve) => server.listen(join(engine.pluginDirectory, 'drover.sock'), resolve))
+  await new Promise<void>((resolve) => server.listen(join(engine.pluginDirectory, `${driver}.sock`), resolve))
   return {
     calls,
     directory,
