@@ -4,6 +4,8 @@ import type { ReceiveSpec, SendSpec, TlsIdentity, TransferResult } from '../tran
 export type Order =
   | { readonly kind: 'send'; readonly spec: SendSpec; readonly identity: TlsIdentity }
   | { readonly kind: 'receive'; readonly spec: ReceiveSpec; readonly identity: TlsIdentity }
+  /** Nothing to do yet: run through everything once, so that the real order finds its code compiled. */
+  | { readonly kind: 'rehearse'; readonly identity: TlsIdentity }
   | { readonly kind: 'socket'; readonly channel: Channel }
   | { readonly kind: 'go'; readonly channel: Channel }
   | { readonly kind: 'abort'; readonly reason: string }

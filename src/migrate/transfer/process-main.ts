@@ -6,6 +6,7 @@ import { streamFailed } from './failure.ts'
 import type { Channel, Order, Report } from './ipc.ts'
 import { receivePlainly, sendPlainly } from './plain.ts'
 import { receiveSecurely } from './receive.ts'
+import { rehearse } from './rehearse.ts'
 import { sendSecurely } from './send.ts'
 import type { Task } from './task.ts'
 
@@ -65,6 +66,7 @@ const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
 process.on('message', (order: Order, socket: unknown) => {
   if (order.kind === 'send') send(order.spec, order.identity)
   else if (order.kind === 'receive') receive(order.spec, order.identity)
+  else if (order.kind === 'rehearse') rehearse(order.identity).catch(() => {})
   else if (order.kind === 'abort') aborted.reject(streamFailed(order.reason))
   else if (order.kind === 'go') {
     const routed = sockets.get(order.channel)

@@ -17,7 +17,8 @@ export interface ProcessPool {
   close(): void
 }
 
-export const createProcessPool = (exec: Exec): ProcessPool => {
+/** @param prepare gets the spare process as soon as it is started */
+export const createProcessPool = (exec: Exec, prepare: (child: ChildProcess) => void): ProcessPool => {
   let spare: ChildProcess | null = null
   let timer: NodeJS.Timeout | null = null
 
@@ -41,7 +42,10 @@ export const createProcessPool = (exec: Exec): ProcessPool => {
       return child?.connected && child.exitCode === null ? child : start()
     },
     warm() {
-      if (spare === null || !spare.connected) spare = start()
+      if (spare === null || !spare.connected) {
+        spare = start()
+        prepare(spare)
+      }
       if (timer !== null) clearTimeout(timer)
       timer = setTimeout(drop, spareMs).unref()
     },

@@ -39,14 +39,15 @@ export const runTransfer = (
       return
     }
     outcome ??= message
-    // It has nothing left to do, and its command is gone.
+    if (message.kind === 'done') bytes = message.result.bytes
+    // It has nothing left to do, and its command is gone. Its end takes the kernel a few milliseconds that nobody need wait for.
     child.kill('SIGKILL')
+    if (message.kind === 'done') resolve(message.result)
   })
   const onGone = (how: string) => {
     if (killer !== null) clearTimeout(killer)
     logger.debug({ sessionId, kind: order.kind, outcome: outcome?.kind ?? how, bytes }, 'transfer ended')
     if (outcome?.kind === 'done') {
-      bytes = outcome.result.bytes
       return resolve(outcome.result)
     }
     if (outcome?.kind === 'failed') return reject(streamFailed(outcome.message, { sessionId, ...outcome.details }))

@@ -14,17 +14,20 @@ const options = (identity: TlsIdentity) => ({
   ciphers: 'TLS_AES_128_GCM_SHA256',
 })
 
-const clusterOf = (certPem: string): string | undefined =>
+const subjectField = (certPem: string, field: 'O' | 'CN'): string | undefined =>
   new X509Certificate(certPem).subject
     .split('\n')
-    .find((line) => line.startsWith('O='))
-    ?.slice(2)
+    .find((line) => line.startsWith(`${field}=`))
+    ?.slice(field.length + 1)
+
+/** The host that a certificate of ours is for. */
+export const hostOf = (identity: TlsIdentity): string => subjectField(identity.certPem, 'CN') ?? ''
 
 /** The cluster's CA signed it (TLS checked that); it must also name our cluster and the very host this session is for. */
 const wrongPeer = (certificate: PeerCertificate, identity: TlsIdentity, hostId: string): string | null => {
   const { CN, O } = certificate.subject ?? {}
   if (CN !== hostId) return `the peer's certificate is for host ${JSON.stringify(CN ?? null)}, not for ${hostId}`
-  const cluster = clusterOf(identity.certPem)
+  const cluster = subjectField(identity.certPem, 'O')
   return O === cluster && cluster !== undefined
     ? null
     : `the peer's certificate is of another cluster (${JSON.stringify(O ?? null)})`

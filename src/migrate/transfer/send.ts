@@ -15,7 +15,7 @@ import { createTokenBucket, type TokenBucket } from './token-bucket.ts'
 const frameBytes = 256 * 1024
 
 /** The sending end over mutual TLS. @throws STREAM_FAILED; the command is gone then. */
-export const sendSecurely = async (spec: SendSpec, task: Task): Promise<TransferResult> => {
+export const sendSecurely = async (spec: SendSpec, task: Task, open = dialSecurely): Promise<TransferResult> => {
   const startedAt = task.clock.monotonic()
   const bucket = spec.bwlimitBytes === null ? null : createTokenBucket(spec.bwlimitBytes, task.clock)
   const bodyBytes = Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes)
@@ -23,8 +23,7 @@ export const sendSecurely = async (spec: SendSpec, task: Task): Promise<Transfer
   const source = await startSource(spec.argv, bodyBytes, headerBytes)
   let link: TLSSocket | null = null
   try {
-    const opening = openLink(spec, task)
-    link = await Promise.race([opening, task.aborted])
+    link = await Promise.race([open(spec, task), task.aborted])
     const sent = await sendStream(link, { source, bucket }, spec, task)
     return { ...sent, ms: Math.round(task.clock.monotonic() - startedAt) }
   } catch (error) {
@@ -43,7 +42,8 @@ interface Origin {
   readonly bucket: TokenBucket | null
 }
 
-const openLink = async (spec: SendSpec, task: Task): Promise<TLSSocket> => {
+/** How a sender comes by its link. */
+const dialSecurely = async (spec: SendSpec, task: Task): Promise<TLSSocket> => {
   const socket = await dial(spec.address, { sessionId: spec.sessionId, channel: 'data', ticket: null })
   await awaitGo(socket, spec.address)
   return secureAsSender(socket, task.identity, spec.peerHostId)

@@ -7,12 +7,15 @@ import { isErrno } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
 import type { ReceiveSpec, TlsIdentity, TransferService } from '../transfer.ts'
 import { streamFailed } from './failure.ts'
+import type { Order } from './ipc.ts'
 import { isWord, sameTicket } from './preamble.ts'
 import { createProcessPool } from './process-pool.ts'
 import { readPreamble, refuse } from './routing.ts'
 import { type RunningTransfer, runTransfer } from './running.ts'
 
 const peerMs = 30_000
+/** A transfer that takes longer has had its busy start. */
+const warmMs = 1_000
 const minTicketChars = 32
 /** Connections that have not said their session yet; more are refused, so that strangers cannot pile them up. */
 const maxUnrouted = 256
@@ -28,7 +31,9 @@ interface Session {
 /** Both ends of transfers on this host: see ../transfer.ts for the contract and the wire. */
 export const createTransferService = (deps: { exec: Exec; logger: Logger; clock: Clock }): TransferService => {
   const logger = deps.logger.child({ room: 'transfer' })
-  const pool = createProcessPool(deps.exec)
+  const pool = createProcessPool(deps.exec, (child) => {
+    if (identity !== null) child.send({ kind: 'rehearse', identity } satisfies Order, () => {})
+  })
   const sessions = new Map<string, Session>()
   const live = new Set<RunningTransfer>()
   let identity: TlsIdentity | null = null
@@ -43,9 +48,11 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
   const begin = (order: Parameters<typeof runTransfer>[1]): RunningTransfer => {
     const running = runTransfer(pool.take(), order, logger)
     live.add(running)
+    // The next round of the same move is likely near: its process is got ready while this one works.
+    const warming = setTimeout(() => pool.warm(), warmMs)
     const ended = () => {
       live.delete(running)
-      // The next round of the same move is likely near.
+      clearTimeout(warming)
       if (server !== null) pool.warm()
     }
     running.done.then(ended, ended)
