@@ -118,13 +118,14 @@ describe('vold is killed in the middle of a move', () => {
         })
         const quiesce = phases.indexOf(phase) % 2 === 0 ? 'stop' : 'pause'
         const started = await host('host1').tryVol('move', 'db', '--to', target, '--quiesce', quiesce, '--detach')
-        expect(started.exitCode, started.stderr).toBe(0)
+        // A control role that dies while it answers is unreachable; the move it journaled goes on all the same.
+        expect(role === 'control' ? [0, 5] : [0], started.stderr).toContain(started.exitCode)
         for (let tries = 0; tries < 600 && killed === null; tries += 1) await sleep(50)
         await watch.stop()
-        expect(killed, `phase ${phase} was reached: ${await host('host1').vol('--json', 'moves')}`).not.toBeNull()
         await killed
         await sleep(300)
-        await victim.startVold()
+        if (killed !== null) await victim.startVold()
+        expect(killed, `phase ${phase} was reached: ${await host('host1').vol('--json', 'moves')}`).not.toBeNull()
         await check()
       }, 120_000)
     }
