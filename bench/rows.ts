@@ -1,5 +1,10 @@
 import type { Bench } from './context.ts'
+import { dataPhase } from './data-phase.ts'
+import { dockerRun } from './docker-run.ts'
+import { manyVolumes } from './many-volumes.ts'
+import { memory } from './memory.ts'
+import { pluginCalls } from './plugin-calls.ts'
 import { writeGap } from './write-gap.ts'
 
 /** All rows, in the order in which they are measured. */
-export const benches: readonly Bench[] = [writeGap]
+export const benches: readonly Bench[] = [dataPhase, writeGap, dockerRun, pluginCalls, memory, manyVolumes]
