@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { DroverError } from '../../domain/errors.ts'
 import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
@@ -87,10 +87,10 @@ export const receivePlainly = async (
   let command: StreamCommand | null = null
   let verdict: Verdict | null = null
   try {
-    const readBefore = bytesRead('self')
+    const readBefore = readByChildren()
     const running = startCommand(spec.argv, data, 'ignore')
     command = running
-    const arrived = () => (running.child.pid === undefined ? 0 : bytesRead(running.child.pid))
+    const arrived = () => (running.child.pid === undefined ? 0 : bytesRead(String(running.child.pid)))
     data.destroy()
     await once(data, 'close')
     status.write('GO\n')
@@ -101,8 +101,7 @@ export const receivePlainly = async (
     })
     await Promise.race([Promise.all([command.ended, verdict.sent]), verdict.failed, task.aborted])
     verdict.watch.release()
-    // A reaped child's reads are counted to its parent.
-    const bytes = bytesRead('self') - readBefore
+    const bytes = readByChildren() - readBefore
     await new Promise<void>((resolve, reject) => {
       status.write(formatMessage({ kind: 'ok', bytes, digest: null }), (error) => (error ? reject(error) : resolve()))
     })
@@ -114,7 +113,7 @@ export const receivePlainly = async (
 }
 
 /** For so long we wait for the other account of one failure. */
-const accountMs = 200
+const accountMs = 500
 const soon = (account: Promise<unknown> | undefined): Promise<DroverError | null> =>
   new Promise((resolve) => {
     setTimeout(resolve, account === undefined ? 0 : accountMs, null)
@@ -131,15 +130,14 @@ const giveUp = async (
   { command, verdict, status }: { command: StreamCommand | null; verdict: Verdict | null; status: Socket | null },
 ): Promise<never> => {
   const first = asStreamFailure(error, what)
-  const [own, heard] = await Promise.all([soon(command?.ended), soon(verdict?.failed)])
-  const accounts = [...new Set([own, heard, first])].filter((account) => account !== null)
+  const own = await soon(command?.ended)
   await command?.kill()
-  if (status !== null) {
-    const { message } = own ?? first
-    if (status.writable) status.write(formatMessage({ kind: 'failed', message: message.slice(0, 4000) }))
-    await closeGently(status)
-  }
-  throw streamFailed(accounts.map((account) => account.message).join('; '), (own ?? first).details)
+  const ours = own ?? first
+  if (status?.writable) status.write(formatMessage({ kind: 'failed', message: ours.message.slice(0, 4000) }))
+  const heard = first === own ? await soon(verdict?.failed) : first
+  if (status !== null) await closeGently(status)
+  const accounts = [...new Set([ours, heard ?? ours])]
+  throw streamFailed(accounts.map((account) => account.message).join('; '), ours.details)
 }
 
 interface Verdict {
@@ -175,11 +173,15 @@ const listen = (status: Socket, peer: string, task: Task, count?: () => number):
 }
 const progressMs = 500
 
-/** Bytes that a process has read so far, see proc(5); on a plain link the only count there is, a few KiB too high. */
-const bytesRead = (pid: number | 'self'): number => {
+/** Bytes that a process or thread has read so far, see proc(5); on a plain link the only count there is, a few KiB too high. */
+const bytesRead = (where: string): number => {
   try {
-    return Number(/^rchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'latin1'))?.[1] ?? 0)
+    return Number(/^rchar: (\d+)/m.exec(readFileSync(`/proc/${where}/io`, 'latin1'))?.[1] ?? 0)
   } catch {
     return 0
   }
 }
+
+/** A reaped child's reads are counted to its parent: what this process has read that no thread of its own has. */
+const readByChildren = (): number =>
+  readdirSync('/proc/self/task').reduce((left, thread) => left - bytesRead(`self/task/${thread}`), bytesRead('self'))

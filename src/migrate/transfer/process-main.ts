@@ -25,6 +25,8 @@ aborted.promise.catch(() => {})
 const sockets = new Map<Channel, Socket>()
 const arrivals = { data: Promise.withResolvers<Socket>(), status: Promise.withResolvers<Socket>() }
 
+let rehearsal: Promise<void> = Promise.resolve()
+
 const run = (work: (task: Task) => Promise<TransferResult>, identity: TlsIdentity): void => {
   let bytes = 0
   let told = 0
@@ -60,13 +62,15 @@ const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
     const data = await Promise.race([arrivals.data.promise, task.aborted])
     if (!spec.plain) return receiveSecurely(spec, data, task)
     const status = await Promise.race([arrivals.status.promise, task.aborted])
+    // It counts what its command reads, and must not count the rehearsal's.
+    await rehearsal
     return receivePlainly(spec, { data, status }, task)
   }, identity)
 
 process.on('message', (order: Order, socket: unknown) => {
   if (order.kind === 'send') send(order.spec, order.identity)
   else if (order.kind === 'receive') receive(order.spec, order.identity)
-  else if (order.kind === 'rehearse') rehearse(order.identity).catch(() => {})
+  else if (order.kind === 'rehearse') rehearsal = rehearse(order.identity).catch(() => {})
   else if (order.kind === 'abort') aborted.reject(streamFailed(order.reason))
   else if (order.kind === 'go') {
     const routed = sockets.get(order.channel)
