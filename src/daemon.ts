@@ -125,18 +125,14 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       logger,
       identity: identity(),
     })
-    const firstMount = await FirstMount.open(config.dataDir, async (record) => {
-      const others = membership.members().filter(({ id }) => id !== identity().hostId)
-      const answers = await Promise.all(
-        others.map(async (other) => {
-          const holding = agentOf(other).holding({ volumeId: record.volumeId })
-          const answer = await Promise.race([holding.catch(() => null), clock.sleep(askOthersMs).then(() => null)])
-          return answer?.record.role === 'owner' ? answer.record.epoch : 0
-        }),
-      )
-      const entry = catalog.byName(record.name)
-      const told = entry?.id === record.volumeId && entry.ownerHostId !== identity().hostId ? entry.epoch : 0
-      return Math.max(0, told, ...answers)
+    const firstMount = await FirstMount.open(config.dataDir, async ({ volumeId }) => {
+      const { hostId } = identity()
+      const others = membership.members().filter(({ id }) => id !== hostId)
+      const answers = others.map(async (other) => {
+        const answer = agentOf(other).ownedSince({ volumeId, asker: hostId })
+        return Promise.race([answer.catch(() => 0), clock.sleep(askOthersMs).then(() => 0)])
+      })
+      return Math.max(0, await local.ownedSince({ volumeId, asker: hostId }), ...(await Promise.all(answers)))
     })
 
     // containers/, migrate/: this host as an agent

@@ -19,7 +19,7 @@ export interface AgentRouteParts {
 const bodyLimitBytes = 64 * 2 ** 20
 
 /** What any host of the cluster may ask; the rest is for the control role. */
-const forAll: readonly string[] = ['ping', 'holding']
+const forAll: readonly string[] = ['ping', 'ownedSince']
 
 /** The agent's calls over HTTP: POST /agent/METHOD with the arguments as JSON, `{"result": ...}` back. */
 export const createAgentRoutes = (parts: AgentRouteParts): Router => {

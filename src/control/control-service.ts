@@ -17,7 +17,7 @@ import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
-import { createVolume, removeVolume, resizeVolume } from './volumes-control.ts'
+import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
 export interface ControlServiceParts {
   readonly store: Store
@@ -47,7 +47,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const { store, clock, logger, agent } = given
   const emitter = new EventEmitter().setMaxListeners(0)
   const publisher = new Publisher({ store, agent, logger, clock })
-  const reconciler = new Reconciler({ store, agent, logger })
+  const reconciler = new Reconciler({ store, agent, logger, clock })
   const progress = new ProgressBoard()
   let timer: NodeJS.Timeout | null = null
   let reconciling: Promise<boolean> | null = null
@@ -114,7 +114,21 @@ export const createControlService = (given: ControlServiceParts): ControlService
     emit,
     publish: () => publisher.publish(),
     reconcileSoon,
+    mayWrite: parts.mayWrite,
   })
+
+  /** Moves without a runner go on, and rows half made are taken back; nothing while a host has seen a newer store than ours. */
+  let unfinished = true
+  const takeUp = async (): Promise<void> => {
+    try {
+      if (publisher.behindOf.size > 0) return
+      if (unfinished) await takeBackUnfinished(parts)
+      unfinished = false
+      await mover.resume()
+    } catch (error) {
+      logger.warn({ error: String(error) }, 'moves are taken up later')
+    }
+  }
 
   const volumeView = async (volume: Volume, usedBytes: number | null): Promise<VolumeView> => ({
     ...volume,
@@ -181,9 +195,10 @@ export const createControlService = (given: ControlServiceParts): ControlService
   return {
     async start() {
       await publisher.publishNow()
-      await mover.resume()
+      await takeUp()
       timer = setInterval(() => {
         publisher.publish()
+        void takeUp()
         void parts.reconcile()
       }, reconcileMs)
       reconcileSoon()
@@ -227,6 +242,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     cancelMove: async (id) => {
       const move = await moveById(store, id)
       const cancelled = await store.requestCancel(move.id)
+      mover.start(cancelled)
       mover.cancel(move.id)
       return moveView(cancelled)
     },

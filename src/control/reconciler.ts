@@ -3,10 +3,13 @@ import { asDroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import { isEnded } from '../domain/move.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, MoveCommand } from '../migrate/agent.ts'
 import { commandOf } from '../migrate/move-context.ts'
 import type { Store } from '../state/store.ts'
+
+const tombstoneKeptMs = 24 * 3_600_000
 
 /**
  * Finishes on each host what ended while that host did not answer: undo, refusal, retirement, recorded deletions. It acts only on
@@ -16,11 +19,13 @@ export class Reconciler {
   readonly #store: Store
   readonly #agent: (host: Host) => Agent
   readonly #logger: Logger
+  readonly #clock: Clock
 
-  constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger }) {
+  constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
     this.#store = parts.store
     this.#agent = parts.agent
     this.#logger = parts.logger
+    this.#clock = parts.clock
   }
 
   /** True when every host answered and has nothing left to finish. */
@@ -35,11 +40,23 @@ export class Reconciler {
   async #host(host: Host): Promise<boolean> {
     const agent = this.#agent(host)
     try {
-      const records = await agent.holdings({})
-      for (const record of records) await this.#record(host, agent, record)
-      return true
+      let all = true
+      for (const record of await agent.holdings({})) all = (await this.#try(host, agent, record)) && all
+      return all
     } catch (error) {
       this.#logger.debug({ host: host.name, reason: asDroverError(error).message }, 'reconciled later')
+      return false
+    }
+  }
+
+  /** One volume that cannot be settled now must not keep the others from it. */
+  async #try(host: Host, agent: Agent, record: DatasetRecord): Promise<boolean> {
+    try {
+      await this.#record(host, agent, record)
+      return true
+    } catch (error) {
+      const reason = asDroverError(error).message
+      this.#logger.warn({ host: host.name, volume: record.name, reason }, 'an ended move is finished there later')
       return false
     }
   }
@@ -76,7 +93,9 @@ export class Reconciler {
 
   /** A deletion is forgotten when no host holds anything of the volume. */
   async #dropTombstones(hosts: readonly Host[]): Promise<void> {
-    for (const { volumeId } of await this.#store.tombstones()) {
+    for (const { volumeId, deletedAt } of await this.#store.tombstones()) {
+      // A command that was late to arrive may still make what was deleted.
+      if (Date.parse(deletedAt) + tombstoneKeptMs > this.#clock.now()) continue
       const holdings = await Promise.all(hosts.map((host) => this.#agent(host).holding({ volumeId })))
       if (holdings.every((holding) => holding === null)) await this.#store.dropTombstone(volumeId)
     }

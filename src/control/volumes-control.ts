@@ -68,6 +68,13 @@ export const existsError = (owner: string, existing: Volume): DroverError =>
     },
   )
 
+/** Creates live only in this process: a row that its predecessor left half made was never told to anybody. */
+export const takeBackUnfinished = async (parts: ControlParts): Promise<void> => {
+  for (const row of await parts.store.volumes()) {
+    if (row.state === 'creating') await takeBack(parts, row)
+  }
+}
+
 /** Recorded as deleted, so that the reconciler removes what the host may have made before it stopped answering. */
 const takeBack = async (parts: ControlParts, row: Volume): Promise<void> => {
   const { id, name, epoch, version } = row
@@ -103,8 +110,8 @@ export const removeVolume = async (
   try {
     await parts.agent(owner).removeVolume({ volumeId: volume.id, force: options.force })
   } catch (error) {
-    // Refused, or never reached: the volume is as it was. When it is not known, it stays marked and rm can be repeated.
-    if (!hasCode(error, 'TIMED_OUT')) await store.updateVolume({ ...deleting, state: 'ready' })
+    // Refused by the host: the volume is as it was. When that is not known, it stays marked and rm is to be repeated.
+    if (hasCode(error, ...refusals)) await store.updateVolume({ ...deleting, state: 'ready' })
     throw error
   }
   await store.deleteVolume(volume.id, deleting.version, {
@@ -136,6 +143,15 @@ export const resizeVolume = async (
   await parts.emit('volume.resized', { volume: name, sizeBytes })
   return resized
 }
+
+const refusals = [
+  'VOLUME_IN_USE',
+  'VOLUME_BUSY',
+  'MOVE_UNDER_WAY',
+  'DATASET_FOREIGN',
+  'DOCKER_UNREACHABLE',
+  'DOCKER_FAILED',
+] as const
 
 const checkVersion = (volume: Volume, ifVersion: number | undefined): void => {
   if (ifVersion === undefined || ifVersion === volume.version) return

@@ -75,6 +75,8 @@ export interface Agent {
   resizeVolume(args: { volumeId: VolumeId; sizeBytes: number }): Promise<void>
   holding(args: { volumeId: VolumeId }): Promise<Holding | null>
   holdings(args: Record<string, never>): Promise<DatasetRecord[]>
+  /** The highest epoch at which the volume is known here to have had an owner other than the asker; 0 when nothing is known. */
+  ownedSince(args: { volumeId: VolumeId; asker: HostId }): Promise<number>
   users(args: { volumeName: string }): Promise<ContainerUse[]>
   usage(args: { volumeIds: readonly VolumeId[] }): Promise<Record<string, number>>
   /** The table of names and who is in the cluster. `behind`: this host has seen a newer store. */
@@ -183,6 +185,7 @@ const table: Record<AgentMethod, true> = {
   resizeVolume: true,
   holding: true,
   holdings: true,
+  ownedSince: true,
   users: true,
   usage: true,
   setTable: true,

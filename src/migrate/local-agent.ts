@@ -47,7 +47,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
 
   const unseal = async (command: MoveCommand): Promise<void> => {
     const held = await host.held(command.volumeId)
-    if (held?.record.moveId !== command.moveId || held.record.role !== 'sealed') return
+    if (held?.record.moveId !== command.moveId || !['sealed', 'owner'].includes(held.record.role)) return
     await sessions.abortAll(command.moveId)
     await source.undoSource({ ...command, ownerEpoch: held.record.epoch, abortStored: false })
   }
@@ -77,6 +77,12 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       return held === null ? null : holding(held)
     },
     holdings: async () => (await host.allHeld()).map(({ record }) => record),
+    // A record's epoch is only ever that of an owner, whatever its role is now.
+    ownedSince: async ({ volumeId, asker }) => {
+      const entry = host.catalog.entries().find(({ id }) => id === volumeId)
+      const told = entry !== undefined && entry.ownerHostId !== asker ? entry.epoch : 0
+      return Math.max((await host.held(volumeId))?.record.epoch ?? 0, told)
+    },
     users: ({ volumeName }) => runtime.usersOf(volumeName),
     usage: ({ volumeIds }) => usageOf(host, volumeIds),
     setTable: parts.acceptTable,

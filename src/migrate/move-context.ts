@@ -22,6 +22,8 @@ export interface MoverParts {
   publish(): void
   /** Some host has still to hear that a move ended. */
   reconcileSoon(): void
+  /** @throws STORE_BEHIND while a host has seen a newer store than ours */
+  mayWrite(): Promise<void>
 }
 
 /** One move under way: the row as it is stored now, and both hosts. */

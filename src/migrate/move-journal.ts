@@ -11,8 +11,10 @@ export interface SourceJournal {
   readonly mode: 'stop' | 'pause'
   /** Whole: a `--rm` container vanishes when it stops. */
   readonly specs: readonly ContainerSpec[]
-  /** Containers as they are called and known here now, by captured id: one made again has another id. */
+  /** Paused ones got SIGKILL: from here on an undo is a restart. */
   readonly killed: boolean
+  /** The engine was told to stop them; one that still runs may be about to end. */
+  readonly stopping: boolean
 }
 
 export interface TargetJournal {

@@ -79,7 +79,8 @@ export class Mover {
           await this.#enter(context, next)
           next = await steps[next](context)
         } catch (error) {
-          if (this.#closing) throw error
+          // An old copy of the store decides nothing, neither forward nor back.
+          if (this.#closing || hasCode(error, 'STORE_BEHIND')) throw error
           // A commit whose reply was lost is re-read: the row decides, not the error.
           context.move = (await this.#parts.store.move(context.move.id)) ?? context.move
           if (!['committed', 'active', 'done'].includes(context.move.state))
@@ -93,7 +94,11 @@ export class Mover {
         })
       }
     }
-    await this.#parts.emit('move.done', eventData(context, { downtimeMs: context.move.downtimeMs }))
+    const done = context.move.state === 'done'
+    await this.#parts.emit(
+      done ? 'move.done' : 'move.aborted',
+      eventData(context, { downtimeMs: context.move.downtimeMs }),
+    )
   }
 
   async #enter(context: MoveContext, phase: MoveRecord['phase']): Promise<void> {
@@ -112,6 +117,7 @@ export class Mover {
     const volume = await store.volume(move.volumeId)
     const mayHaveReleased = phases.indexOf(move.phase) >= phases.indexOf('release')
     const ownerEpoch = mayHaveReleased ? move.returnEpoch : (volume?.epoch ?? 0)
+    await this.#parts.mayWrite()
     if (!mayHaveReleased) await attempt(() => source.undoSource({ ...command, ownerEpoch, abortStored: false }))
     try {
       context.move = await store.abortMove(

@@ -48,6 +48,12 @@ export const makePlan = (input: PlanInput): Plan => {
       `volume ${volumeName} is ${source.record.role} on host ${from}; it cannot be moved now`,
     )
   }
+  if (source.record.moveId !== null) {
+    throw new DroverError(
+      'MOVE_UNDER_WAY',
+      `volume ${volumeName} is still being put right on host ${from} after move ${source.record.moveId}; try again in a moment`,
+    )
+  }
   if (source.nested.length > 0) throw nestedError(volumeName, source.nested)
   if (request.onlyIdle && source.inUseBy !== null) {
     throw new DroverError(

@@ -5,6 +5,7 @@ import { type Agent, type AgentMethod, agentMethods } from './agent.ts'
 /** What a call may take at most, in ms; a call not named here has the default. Health and stops wait on people's containers. */
 const limits: Partial<Record<AgentMethod, number>> = {
   ping: 2_000,
+  ownedSince: 2_000,
   holding: 10_000,
   usage: 10_000,
   setTable: 5_000,

@@ -2,11 +2,12 @@ import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
+import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, SourceObservation } from './agent.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
-import { bareCommand, checkBound, ended, exclusively, heldIn, write } from './role-change.ts'
+import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
 import type { Watchdog } from './watchdog.ts'
 import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
 
@@ -21,6 +22,11 @@ export class SourceSide {
   readonly #runtime: ContainerRuntime
   readonly #journal: MoveJournal
   readonly #watchdog: Watchdog
+  /**
+   * Sealing, quiescing, releasing and undoing one volume take turns: none of them may trust what another is about to change. The
+   * engine calls back into mounts, which take the host's own lock, never this one.
+   */
+  readonly #turns = new KeyedMutex<VolumeId>()
 
   constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, watchdog: Watchdog) {
     this.#host = host
@@ -54,7 +60,8 @@ export class SourceSide {
   }
 
   begin(command: MoveCommand): Promise<void> {
-    return exclusively(this.#host, command, async () => {
+    return this.#host.locks.run(command.volumeId, async () => {
+      this.#host.epochs.check(command.volumeId, command.moveId, command.returnEpoch)
       const held = await this.#host.mustHold(command.volumeId)
       checkBound(this.#host, held)
       const { record } = held
@@ -65,6 +72,8 @@ export class SourceSide {
           `volume ${record.name} is ${record.role} on host ${this.#host.identity.hostName}; move ${command.moveId} cannot begin`,
         )
       }
+      // Heard only now: a begin that is refused must not make the move before it stale.
+      await hear(this.#host, command)
       await write(held, { moveId: command.moveId, seen: Math.max(record.seen, command.epoch) })
     })
   }
@@ -111,31 +120,41 @@ export class SourceSide {
 
   /** Rule 1: seal before stop. Rule 9: nested datasets are looked for again. Rule 13: a pull takes only what is idle. */
   seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void> {
-    return exclusively(this.#host, args, async () => {
-      const held = await heldIn(this.#host, args, 'owner', 'sealed')
-      this.#watchdog.watch(args)
-      if (held.record.role === 'sealed') return
-      if (args.onlyIdle) {
-        const use = await inUseBy(this.#host, this.#runtime, held)
-        if (use !== null) {
-          throw new DroverError(
-            'VOLUME_IN_USE',
-            `volume ${held.record.name} is in use on host ${this.#host.identity.hostName} by ${use.text}; stop it there or use vol move`,
-          )
-        }
-      }
-      await write(held, { role: 'sealed' })
-    })
+    return this.#turns.run(args.volumeId, () => exclusively(this.#host, args, () => this.#seal(args)))
   }
 
-  async quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+  async #seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void> {
+    const held = await heldIn(this.#host, args, 'owner', 'sealed')
+    this.#watchdog.watch(args)
+    if (held.record.role === 'sealed') return
+    if (args.onlyIdle) {
+      const use = await inUseBy(this.#host, this.#runtime, held)
+      if (use !== null) {
+        throw new DroverError(
+          'VOLUME_IN_USE',
+          `volume ${held.record.name} is in use on host ${this.#host.identity.hostName} by ${use.text}; stop it there or use vol move`,
+        )
+      }
+    }
+    await write(held, { role: 'sealed' })
+  }
+
+  quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+    return this.#turns.run(args.volumeId, () => this.#quiesce(args))
+  }
+
+  async #quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+    await hear(this.#host, args)
     this.#watchdog.watch(args)
     const held = await heldIn(this.#host, args, 'sealed')
     const journal = (await this.#journal.source(args.moveId)) ?? (await this.#journalWriters(args))
     const { specs } = journal
     await Promise.all(specs.map((spec) => this.#runtime.disarm(spec.id)))
     if (journal.mode === 'pause' && !journal.killed) await pauseAll(this.#runtime, specs)
-    else await this.#stopAndUnmount(args, held, specs)
+    else {
+      await this.#journal.writeSource({ ...journal, stopping: true })
+      await this.#stopAndUnmount(args, held, specs)
+    }
     const nested = await held.backend.nested(args.volumeId)
     if (nested.length > 0) throw nestedError(held.record.name, nested)
     return { specs: [...specs] }
@@ -146,7 +165,11 @@ export class SourceSide {
   }
 
   /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
-  async release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
+  release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
+    return this.#turns.run(args.volumeId, () => this.#release(args))
+  }
+
+  async #release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
     this.#watchdog.watch(args)
     const before = await heldIn(this.#host, args, 'sealed', 'released')
     if (before.record.role === 'released') return { changed: false }
@@ -175,11 +198,11 @@ export class SourceSide {
 
   undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return Promise.resolve()
-    return this.#undo(args)
+    return this.#turns.run(args.volumeId, () => this.#undo(args))
   }
 
   async #undo(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
-    await exclusively(this.#host, args, async () => {
+    await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
       if (held.record.role === 'released' && !args.abortStored) {
@@ -196,11 +219,11 @@ export class SourceSide {
     })
     this.#watchdog.forget(args.moveId)
     await this.#restoreWriters(args)
-    await exclusively(this.#host, args, async () => {
+    await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
-      const kept = await dropSnapshots(held, (snapshot) => snapshot.name.startsWith(moveSnapshotPrefix(args)))
-      await write(kept, ended(kept.record, args))
+      const kept = await dropMoveSnapshots(held, args, null)
+      await write(kept, { ...ended(kept.record, args), role: 'owner', snapshot: null })
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
       await this.#journal.drop(args.moveId, 'source')
     })
@@ -210,28 +233,37 @@ export class SourceSide {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
     await exclusively(this.#host, args, async () => {
       const found = await this.#host.held(args.volumeId)
-      if (found?.record.moveId !== args.moveId) return
-      const held = await heldIn(this.#host, args, 'released', 'replica')
-      const journal = await this.#journal.source(args.moveId)
-      if (args.carried) await Promise.all((journal?.specs ?? []).map((spec) => this.#runtime.remove(spec.id)))
-      const replica = await write(held, {
-        role: 'replica',
-        epoch: args.epoch,
-        snapshot: args.base,
-        datasetUuid: null,
-        keepUntil: args.keepUntil,
-      })
-      await held.backend.destroyLive(args.volumeId)
-      const kept = await dropSnapshots(replica, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
-      await write(kept, ended(kept.record, args))
+      if (found?.record.moveId === args.moveId) await this.#becomeReplica(args)
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
       await this.#journal.drop(args.moveId, 'source')
     })
   }
 
+  async #becomeReplica(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void> {
+    const held = await heldIn(this.#host, args, 'released', 'replica')
+    const journal = await this.#journal.source(args.moveId)
+    if (args.carried) await Promise.all((journal?.specs ?? []).map((spec) => this.#runtime.remove(spec.id)))
+    const replica = await write(held, {
+      role: 'replica',
+      epoch: args.epoch,
+      snapshot: args.base,
+      datasetUuid: null,
+      keepUntil: args.keepUntil,
+    })
+    await held.backend.destroyLive(args.volumeId)
+    const kept = await dropMoveSnapshots(replica, args, args.base)
+    await write(kept, ended(kept.record, args))
+  }
+
   async #journalWriters(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<SourceJournal> {
     const specs = await captureAll(this.#runtime, args.volumeName)
-    const journal: SourceJournal = { command: bareCommand(args), mode: args.mode, specs, killed: false }
+    const journal: SourceJournal = {
+      command: bareCommand(args),
+      mode: args.mode,
+      specs,
+      killed: false,
+      stopping: false,
+    }
     await this.#journal.writeSource(journal)
     return journal
   }
@@ -251,7 +283,10 @@ export class SourceSide {
   async #restoreWriters(args: MoveCommand): Promise<void> {
     const journal = await this.#journal.source(args.moveId)
     if (journal === null) return
-    await restoreAll(this.#runtime, journal.specs, (spec) => this.#runtime.create(spec, spec.name, args.moveId, []))
+    const refused = await restoreAll(this.#runtime, journal, (spec) =>
+      this.#runtime.create(spec, spec.name, args.moveId, []),
+    )
+    for (const line of refused) this.#host.logger.error({ move: args.moveId }, `not started again: ${line}`)
   }
 }
 
@@ -279,4 +314,20 @@ export const dropSnapshots = async (held: Held, which: (snapshot: SnapshotRecord
   return gone.length === 0
     ? held
     : write(held, { snapshots: held.record.snapshots.filter((snapshot) => !which(snapshot)) })
+}
+
+/**
+ * What a move made of snapshots, in the record or only on the pool (a crash came between), and with a new base also the bases
+ * before it.
+ */
+export const dropMoveSnapshots = async (held: Held, command: MoveCommand, base: string | null): Promise<Held> => {
+  const { volumeId } = held.record
+  const prefix = moveSnapshotPrefix(command)
+  for (const { name } of (await held.backend.snapshots?.list(volumeId)) ?? []) {
+    const recorded = held.record.snapshots.some((snapshot) => snapshot.name === name)
+    if (!recorded && name.startsWith(prefix) && name !== base) await held.backend.snapshots?.destroy(volumeId, name)
+  }
+  return dropSnapshots(held, ({ name, origin }) =>
+    base === null ? name.startsWith(prefix) : origin === 'move' && name !== base,
+  )
 }

@@ -1,6 +1,6 @@
 import type { ContainerSpec } from '../containers/runtime.ts'
 import type { SnapshotRecord } from '../domain/dataset.ts'
-import { asDroverError, DroverError } from '../domain/errors.ts'
+import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Phase } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
@@ -113,6 +113,7 @@ export const steps: { readonly [P in Phase]: Step } = {
   async commit(context) {
     const { store } = context.parts
     const stored = await store.move(context.move.id)
+    await context.parts.mayWrite()
     if (stored?.state === 'verified') await store.commitMove([context.move.id])
     context.move = (await store.move(context.move.id)) ?? context.move
     context.parts.publish()
@@ -121,7 +122,12 @@ export const steps: { readonly [P in Phase]: Step } = {
 
   async activate(context) {
     const { target, command, parts } = context
-    await target.activate(command)
+    try {
+      await target.activate(command)
+    } catch (error) {
+      if (!hasCode(error, 'DATASET_MISSING')) throw error
+      return giveBack(context, error)
+    }
     const warnings: string[] = []
     try {
       const { started } = await target.startContainers(command)
@@ -156,6 +162,17 @@ export const steps: { readonly [P in Phase]: Step } = {
     parts.publish()
     return null
   },
+}
+
+/** The target never wrote `owner` and has lost what it prepared: it refuses durably, then the store gives the volume back at n + 1. */
+const giveBack = async (context: MoveContext, error: DroverError): Promise<null> => {
+  const { target, command, parts } = context
+  await target.refuseTarget(command)
+  const reason = { code: error.code, message: error.message }
+  context.move = await parts.store.returnMove(context.move.id, reason, isoNow(parts.clock))
+  parts.reconcileSoon()
+  parts.publish()
+  return null
 }
 
 const carries = ({ move }: MoveContext): boolean => move.request.containers === 'move' && !move.request.onlyIdle

@@ -9,7 +9,7 @@ import { proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
-import { dropSnapshots, intactOf, moveSnapshotPrefix } from './source-side.ts'
+import { dropMoveSnapshots, intactOf } from './source-side.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
 export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string =>
@@ -58,9 +58,11 @@ export class TargetSide {
       createdAt: string
     },
   ): Promise<void> {
-    return exclusively(this.#host, args, async () => {
+    return this.#host.locks.run(args.volumeId, async () => {
+      this.#host.epochs.check(args.volumeId, args.moveId, args.returnEpoch)
       const held = await this.#host.held(args.volumeId)
       if (held === null) {
+        await hear(this.#host, args)
         await this.#host.backend(args.pool).writeRecord(this.#newRecord(args))
         return
       }
@@ -74,6 +76,7 @@ export class TargetSide {
           `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`,
         )
       }
+      await hear(this.#host, args)
       await write(held, {
         role: 'receiving',
         moveId: args.moveId,
@@ -125,10 +128,17 @@ export class TargetSide {
     }
     const containers: PreparedContainer[] = []
     for (const spec of args.specs) {
-      const id = await this.#runtime.create(spec, waitingName(args, spec), args.moveId, args.dropMounts)
-      containers.push({ id, spec })
+      // Each under the lock, and only while the move is on: a late call must make nothing after a refusal.
+      await exclusively(this.#host, args, async () => {
+        await heldIn(this.#host, args, 'receiving', 'prepared')
+        const id = await this.#runtime.create(spec, waitingName(args, spec), args.moveId, args.dropMounts)
+        containers.push({ id, spec })
+      })
     }
-    await this.#journal.writeTarget({ command: bareCommand(args), containers })
+    await exclusively(this.#host, args, async () => {
+      await heldIn(this.#host, args, 'receiving', 'prepared')
+      await this.#journal.writeTarget({ command: bareCommand(args), containers })
+    })
   }
 
   /** Rule 10: durable before said. */
@@ -179,7 +189,6 @@ export class TargetSide {
         )
       }
       if (held.record.role === 'prepared') await write(held, { role: 'owner', epoch: args.epoch })
-      this.#firstMount.settle(args.volumeId)
       await this.#firstMount.trust(args.volumeId)
     })
   }
@@ -216,10 +225,14 @@ export class TargetSide {
   async finish(args: MoveCommand & { base: string }): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
     await exclusively(this.#host, args, async () => {
-      const held = await heldIn(this.#host, args, 'owner')
-      await held.backend.streams?.abortReceive(args.volumeId, partialName(args))
-      const kept = await dropSnapshots(held, (snapshot) => snapshot.origin === 'move' && snapshot.name !== args.base)
-      await write(kept, { ...ended(kept.record, args), snapshot: null })
+      const { record } = await this.#host.mustHold(args.volumeId)
+      // A crash may have come between the record and what follows it.
+      if (record.moveId !== null || !record.endedMoves.includes(args.moveId)) {
+        const held = await heldIn(this.#host, args, 'owner')
+        await held.backend.streams?.abortReceive(args.volumeId, partialName(args))
+        const kept = await dropMoveSnapshots(held, args, args.base)
+        await write(kept, { ...ended(kept.record, args), snapshot: null })
+      }
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
       await this.#journal.drop(args.moveId, 'target')
     })
@@ -228,7 +241,7 @@ export class TargetSide {
   /** Durable before anything is removed: from `refused` on, this host takes nothing of the move any more. */
   async refuse(args: MoveCommand): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
-    await exclusively(this.#host, args, async () => {
+    await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.held(args.volumeId)
       if (held === null || held.record.moveId !== args.moveId) {
         await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
@@ -255,7 +268,7 @@ export class TargetSide {
     const { backend } = refused
     await backend.streams?.abortReceive(args.volumeId, partialName(args))
     await backend.destroyLive(args.volumeId)
-    const kept = await dropSnapshots(refused, (snapshot) => snapshot.name.startsWith(moveSnapshotPrefix(args)))
+    const kept = await dropMoveSnapshots(refused, args, null)
     const base = kept.record.snapshots.at(-1)
     if (base === undefined) {
       await backend.destroy(args.volumeId)

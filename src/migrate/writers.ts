@@ -3,6 +3,7 @@ import { DroverError, hasCode } from '../domain/errors.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { foreignMounts } from '../volumes/usage.ts'
+import type { SourceJournal } from './move-journal.ts'
 
 /** All containers that refer to the volume, captured whole. One that vanishes meanwhile is left out. */
 export const captureAll = async (runtime: ContainerRuntime, volumeName: string): Promise<ContainerSpec[]> => {
@@ -53,23 +54,46 @@ export const awaitNoMounts = async (host: VolumeHost, clock: Clock, held: Held, 
 }
 
 /**
- * The writers as they were: thawed, or started, or made again when they vanished, and their restart policies put back.
- * Looks at each container to know what is still to do.
+ * The writers as they were: thawed, or started, or made again when they vanished, and their restart policies put back. Looks at each
+ * container to know what is still to do; what the engine refuses to start is told, and the others are started all the same.
+ * @returns what was refused, a line each
  */
 export const restoreAll = async (
   runtime: ContainerRuntime,
-  specs: readonly ContainerSpec[],
+  journal: SourceJournal,
+  make: (spec: ContainerSpec) => Promise<string>,
+): Promise<string[]> => {
+  const refused: string[] = []
+  for (const spec of journal.specs) {
+    try {
+      await restore(runtime, journal, spec, make)
+    } catch (error) {
+      if (!hasCode(error, 'DOCKER_FAILED')) throw error
+      refused.push(`container ${spec.name}: ${error.message}`)
+    }
+  }
+  return refused
+}
+
+const restore = async (
+  runtime: ContainerRuntime,
+  { killed, stopping }: SourceJournal,
+  spec: ContainerSpec,
   make: (spec: ContainerSpec) => Promise<string>,
 ): Promise<void> => {
-  for (const spec of specs) {
-    const found = await runtime.find(spec.name)
-    const id = found?.id ?? (await make(spec))
-    if (found?.state === 'paused' && !spec.wasPaused) await runtime.unpause(id)
-    const runs = found !== null && ['running', 'paused', 'restarting'].includes(found.state)
-    if (spec.wasRunning && !runs) {
-      await runtime.start(id)
-      if (spec.wasPaused) await runtime.pause(id)
-    }
-    await runtime.rearm(id, spec.restartPolicy)
+  const before = await runtime.find(spec.name)
+  // A stop or kill that was under way when vold died goes on in the engine: it is brought to its end, then undone.
+  if (before !== null && killed && before.state === 'paused') await runtime.killFrozen(before.id)
+  else if (before !== null && stopping && spec.wasRunning && before.state === 'running') {
+    await runtime.stop(before.id, spec.stopTimeoutS)
   }
+  const found = await runtime.find(spec.name)
+  const id = found?.id ?? (await make(spec))
+  if (found?.state === 'paused' && !spec.wasPaused) await runtime.unpause(id)
+  const runs = found !== null && ['running', 'paused', 'restarting'].includes(found.state)
+  if (spec.wasRunning && !runs) {
+    await runtime.start(id)
+    if (spec.wasPaused) await runtime.pause(id)
+  }
+  await runtime.rearm(id, spec.restartPolicy)
 }

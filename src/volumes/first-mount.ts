@@ -13,7 +13,6 @@ export class FirstMount {
   readonly #bootId: string
   readonly #ask: AskOthers
   readonly #asked: Set<VolumeId>
-  readonly #heard = new Map<VolumeId, Epoch>()
 
   private constructor(path: string, bootId: string, asked: Set<VolumeId>, ask: AskOthers) {
     this.#path = path
@@ -30,24 +29,30 @@ export class FirstMount {
     return new FirstMount(path, bootId, new Set(stored?.bootId === bootId ? stored.volumes : []), ask)
   }
 
-  /** The highest epoch at which somebody else is known to own it. */
+  /**
+   * The highest epoch at which somebody else is known to have owned it. Whoever hears of a higher one than his own is asked to ask
+   * again at every mount, also after a restart: a fence is never forgotten.
+   */
   async heardOwnerEpoch(record: DatasetRecord): Promise<Epoch> {
-    if (!this.#asked.has(record.volumeId)) {
-      this.#heard.set(record.volumeId, await this.#ask(record))
-      await this.trust(record.volumeId)
-    }
-    return this.#heard.get(record.volumeId) ?? 0
+    if (this.#asked.has(record.volumeId)) return 0
+    const heard = await this.#ask(record)
+    if (heard <= record.epoch) await this.trust(record.volumeId)
+    return heard
   }
 
   /** The volume's owner was settled with the others since boot: made here, or moved here. */
   async trust(id: VolumeId): Promise<void> {
     if (this.#asked.has(id)) return
     this.#asked.add(id)
-    await writeJsonDurably(this.#path, { bootId: this.#bootId, volumes: [...this.#asked] })
+    await this.#write()
   }
 
-  /** A later role change here overrides what was heard before. */
-  settle(id: VolumeId): void {
-    this.#heard.delete(id)
+  /** The data left this host: should a record of an owner reappear, it is asked about again. */
+  async forget(id: VolumeId): Promise<void> {
+    if (this.#asked.delete(id)) await this.#write()
+  }
+
+  async #write(): Promise<void> {
+    await writeJsonDurably(this.#path, { bootId: this.#bootId, volumes: [...this.#asked] })
   }
 }
