@@ -23,7 +23,7 @@ import { createDockerRuntime } from './containers/docker-runtime.ts'
 import { localControlPort, remoteControlPort } from './control/control-client.ts'
 import { type ControlService, createControlService } from './control/control-service.ts'
 import { registerHost } from './control/register-host.ts'
-import { DroverError } from './domain/errors.ts'
+import { asDroverError, DroverError } from './domain/errors.ts'
 import type { Host } from './domain/host.ts'
 import { isId, volumeId } from './domain/ids.ts'
 import { parsePoolSpec } from './domain/pool.ts'
@@ -230,18 +230,21 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       for (let waited = 0; !catalog.known && waited < 10_000; waited += 50) await clock.sleep(50)
     }
 
+    let ready = false
+    const engineProblems = async (): Promise<string[]> => {
+      try {
+        await runtime.ping()
+        return []
+      } catch (error) {
+        return [asDroverError(error).message]
+      }
+    }
     const endpoints: LocalEndpoints = {
       version: () => {
         const { hostName, hostId, clusterId, control: isControl } = identity()
         return { version, hostName, hostId, clusterId, control: isControl }
       },
-      problems: async () => {
-        const engine = await runtime.ping().then(
-          () => null,
-          (error: unknown) => String(error instanceof Error ? error.message : error),
-        )
-        return engine === null ? [] : [engine]
-      },
+      problems: async () => [...(ready ? [] : ['vold is still starting']), ...(await engineProblems())],
       init: async () => {
         if (control === null) {
           throw new DroverError(
@@ -394,7 +397,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       sweepMs,
     )
     undo.push(() => clearInterval(sweeper))
-    const [missing] = await endpoints.problems()
+    ready = true
+    const [missing] = await engineProblems()
     if (missing !== undefined)
       logger.warn({ problem: missing }, 'started without Docker; containers are seen when it answers')
     logger.info({ host: identity().hostName, address, dataAddress, pools: specs, version }, 'vold is ready')
