@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Lab, type LabOptions } from '../lab/lab.ts'
 import type { Section } from './report.ts'
@@ -30,7 +30,7 @@ export const withLab = async <T>(
   try {
     return await work(lab)
   } finally {
-    if (context.logLevel === 'debug') await keepLogs(context, lab)
+    if (context.logLevel === 'debug') keepLogs(context, lab)
     await lab.down()
   }
 }
@@ -38,8 +38,7 @@ export const withLab = async <T>(
 /** Whatever is left of a lab that this process brought up. */
 export const dropLab = (): Promise<void> => Lab.down(labName)
 
-const keepLogs = async (context: BenchContext, lab: Lab): Promise<void> => {
-  const { writeFileSync } = await import('node:fs')
+const keepLogs = (context: BenchContext, lab: Lab): void => {
   for (const host of lab.hosts) {
     const file = join('/var/tmp', `${labName}-${host.name}-vold-${Date.now()}.log`)
     writeFileSync(file, host.vold.log())

@@ -43,6 +43,8 @@ export const gapSection = (
     const goal = goalsMs[index] ?? Number.NaN
     const all = gaps(of(quiesce))
     const { slope, halfWidth } = regress(of(quiesce).map(({ gib, gapMs }) => [gib, gapMs] as const))
+    const from = Math.min(...sizes).toFixed(2)
+    const to = Math.max(...sizes).toFixed(2)
     return [
       {
         what: `${what}, \`--quiesce ${quiesce}\`, median of ${all.count} moves`,
@@ -51,7 +53,7 @@ export const gapSection = (
         holds: all.median < goal,
       },
       {
-        what: `${what}, \`--quiesce ${quiesce}\`, slope over ${sizes[0]} to ${sizes.at(-1)} GiB, 95% interval`,
+        what: `${what}, \`--quiesce ${quiesce}\`, slope over ${from} to ${to} GiB, 95% interval`,
         measured: `${slope.toFixed(0)} ± ${halfWidth.toFixed(0)} ms per GiB`,
         goal: `includes ${slopeGoalMsPerGib} ms per GiB or less`,
         holds: slope - halfWidth <= slopeGoalMsPerGib,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatDuration } from '../src/domain/units.ts'
 import { type BenchContext, dropLab } from './context.ts'
-import { describeMachine } from './machine.ts'
+import { describeMachine, howVoldRuns } from './machine.ts'
 import { page } from './page.ts'
 import type { Section } from './report.ts'
 import { summary } from './report.ts'
@@ -73,6 +73,7 @@ const interrupted = new Promise<never>((_, reject) => {
   }
 })
 
+say(`vold runs ${howVoldRuns()}`)
 let status = 1
 try {
   const sections = await Promise.race([measure(), interrupted])

@@ -4,7 +4,8 @@ import { dockerRun } from './docker-run.ts'
 import { manyVolumes } from './many-volumes.ts'
 import { memory } from './memory.ts'
 import { pluginCalls } from './plugin-calls.ts'
+import { postgresGap } from './postgres-gap.ts'
 import { writeGap } from './write-gap.ts'
 
 /** All rows, in the order in which they are measured. */
-export const benches: readonly Bench[] = [dataPhase, writeGap, dockerRun, pluginCalls, memory, manyVolumes]
+export const benches: readonly Bench[] = [dataPhase, writeGap, postgresGap, dockerRun, pluginCalls, memory, manyVolumes]

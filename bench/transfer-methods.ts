@@ -98,5 +98,8 @@ export const droverTransfer =
     })
     const [, result] = await Promise.all([sent.done, received.done])
     run('sync', '-f', job.into)
-    return { ms: performance.now() - startedAt, bytes: result.bytes, cpuSeconds: cpuSeconds() - cpuBefore }
+    const ms = performance.now() - startedAt
+    // A process counts once it was waited for, and each reports its result just before it ends.
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    return { ms, bytes: result.bytes, cpuSeconds: cpuSeconds() - cpuBefore }
   }
