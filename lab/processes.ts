@@ -11,13 +11,13 @@ export interface ProcessRef {
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 
-/** State letter and start time of a process, or null when there is none. */
-const statOf = (pid: number): { state: string; startTime: string } | null => {
+/** State letter, number of threads and start time of a process, or null when there is none. */
+const statOf = (pid: number): { state: string; threads: number; startTime: string } | null => {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
     // The command name stands in parentheses and may hold spaces and parentheses itself.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return { state: fields[0] ?? '', startTime: fields[19] ?? '' }
+    return { state: fields[0] ?? '', threads: Number(fields[17]), startTime: fields[19] ?? '' }
   } catch {
     return null // gone: /proc answers ENOENT or, in the middle of it, ESRCH
   }
@@ -29,12 +29,11 @@ export const processRef = (pid: number): ProcessRef | null => {
   return stat === null ? null : { pid, startTime: stat.startTime, bootId: bootId() }
 }
 
-/** A zombie counts as gone: nothing runs in it. */
+/** A zombie counts as gone once its last thread has ended: until then its files and sockets are open. */
 export const isAlive = (ref: ProcessRef): boolean => {
   const stat = statOf(ref.pid)
-  return (
-    stat !== null && stat.startTime === ref.startTime && !['Z', 'X'].includes(stat.state) && ref.bootId === bootId()
-  )
+  if (stat === null || stat.startTime !== ref.startTime || ref.bootId !== bootId()) return false
+  return !['Z', 'X'].includes(stat.state) || stat.threads > 1
 }
 
 /** Sends a signal unless the process is gone. */
