@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { sleep } from '../lab/command.ts'
 import { formatDuration } from '../src/domain/units.ts'
 import { type BenchContext, dropLab } from './context.ts'
 import { describeMachine, howVoldRuns } from './machine.ts'
@@ -8,6 +9,7 @@ import { page } from './page.ts'
 import type { Section } from './report.ts'
 import { summary } from './report.ts'
 import { benches } from './rows.ts'
+import { unmountBelow } from './transfer-pools.ts'
 
 const usage = `usage: npm run bench -- [--quick] [--only ROW]... [--vold-log debug]
 rows: ${benches.map(({ name }) => name).join(', ')}`
@@ -52,7 +54,7 @@ const failed: string[] = []
 const measure = async (): Promise<Section[]> => {
   const sections: Section[] = []
   for (const bench of benches) {
-    if (only.length > 0 && !only.includes(bench.name)) continue
+    if (isOver || (only.length > 0 && !only.includes(bench.name))) continue
     say(`== ${bench.name} (${elapsed()})`)
     try {
       const section = await bench.run(context)
@@ -69,14 +71,16 @@ const measure = async (): Promise<Section[]> => {
 
 const interrupted = new Promise<never>((_, reject) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => reject(new Error(`ended by ${signal}`)))
+    // Not once: execa, finding no listener left but its own, would end us on the spot.
+    process.on(signal, () => reject(new Error(`ended by ${signal}`)))
   }
 })
 
 say(`vold runs ${howVoldRuns()}`)
 let status = 1
+const measuring = measure()
 try {
-  const sections = await Promise.race([measure(), interrupted])
+  const sections = await Promise.race([measuring, interrupted])
   console.log(`## Summary${quick ? ' (--quick: these numbers say nothing about speed)' : ''}\n\n${summary(sections)}\n`)
   if (!quick && only.length === 0 && failed.length === 0) {
     const file = join(import.meta.dirname, '..', 'docs', 'benchmarks.md')
@@ -93,6 +97,9 @@ try {
 } finally {
   isOver = true
   await dropLab()
+  // What was interrupted fails now that its lab is gone, and tidies up after itself.
+  await Promise.race([measuring, sleep(15_000)])
+  unmountBelow(context.directory)
   rmSync(context.directory, { recursive: true, force: true })
 }
 process.exit(status)

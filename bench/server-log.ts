@@ -31,8 +31,12 @@ export const serverTimes = (file: string, sinceMs: number): ServerTimes => {
     const first = lines[start]
     return first === undefined || end === undefined ? null : end.atMs - first.atMs
   }
+  const asked = lines.findIndex(({ text }) => /received (fast|smart|immediate) shutdown request/.test(text))
+  const starts = lines.findIndex(({ text }, index) => index > asked && /starting PostgreSQL/.test(text))
+  // The very last line may be missing: the logger ends with the server, which is the container's first process.
+  const last = asked < 0 ? undefined : lines[(starts < 0 ? lines.length : starts) - 1]
   return {
-    shutdownMs: between(/received (fast|smart|immediate) shutdown request/, /database system is shut down/),
+    shutdownMs: last === undefined ? null : last.atMs - (lines[asked]?.atMs ?? Number.NaN),
     startMs: between(/starting PostgreSQL/, /ready to accept connections/),
     replayMs: between(/automatic recovery in progress/, /redo done|redo is not required/),
   }

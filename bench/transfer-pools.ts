@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Two btrfs pools on loop devices under one directory; image files filled first, no discard: both would distort times. */
@@ -41,6 +41,14 @@ export const openPools = (directory: string, bytesEach: number): BenchPools => {
   } catch (error) {
     close()
     throw error
+  }
+}
+
+/** Also while something still uses it: the loop device then goes when that ends. */
+export const unmountBelow = (directory: string): void => {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n')
+  for (const mountPoint of mounts.map((line) => line.split(' ')[1] ?? '')) {
+    if (mountPoint.startsWith(`${directory}/`)) run('umount', '--lazy', mountPoint)
   }
 }
 
