@@ -194,7 +194,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
 
   return {
     async start() {
-      await publisher.publishNow()
+      await publisher.publishToAll()
       await takeUp()
       timer = setInterval(() => {
         publisher.publish()

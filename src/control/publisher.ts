@@ -1,4 +1,5 @@
 import type { Host } from '../domain/host.ts'
+import type { HostId } from '../domain/ids.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, TableUpdate } from '../migrate/agent.ts'
@@ -31,16 +32,31 @@ export const readTable = async (store: Store): Promise<TableUpdate> => {
   }
 }
 
-/** Pushes the table of names to every host, soon after each change and again to those that missed it. */
+/** Whoever answers has the table within this time; nobody waits longer for the rest. */
+const patienceMs = 2_000
+/** For hosts that did not answer last time. */
+const silentPatienceMs = 250
+
+/** The pushes to one host, one after the other. */
+interface Lane {
+  wanted: boolean
+  running: Promise<void> | null
+  /** The last push was not answered. */
+  silent: boolean
+}
+
+/**
+ * Pushes the table of names to every host, soon after each change and again to those that missed it. Each host has its own
+ * lane: one that is down holds up neither the others nor, for long, whoever waits for the change to be known.
+ */
 export class Publisher {
   readonly #store: Store
   readonly #agent: (host: Host) => Agent
   readonly #logger: Logger
   readonly #clock: Clock
+  readonly #lanes = new Map<HostId, Lane>()
   /** Hosts that have seen a newer store than ours. */
   readonly behindOf = new Set<string>()
-  #wanted = false
-  #running: Promise<void> | null = null
 
   constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
     this.#store = parts.store
@@ -51,35 +67,69 @@ export class Publisher {
 
   /** Soon; several wishes become one push. */
   publish(): void {
-    this.#wanted = true
-    this.#running ??= this.#drain().finally(() => {
-      this.#running = null
+    this.#wish().catch((error) => this.#logger.warn({ error: String(error) }, 'the table could not be read'))
+  }
+
+  /** Resolves when all hosts that answer have the table as it is now, after 2 s in any case. */
+  async publishNow(): Promise<void> {
+    const lanes = await this.#wish()
+    await Promise.all([
+      this.#settle(
+        lanes.filter(({ silent }) => !silent),
+        patienceMs,
+      ),
+      this.#settle(
+        lanes.filter(({ silent }) => silent),
+        silentPatienceMs,
+      ),
+    ])
+  }
+
+  /** Resolves when every host has answered or is known not to: after a start, before an old store decides anything. */
+  async publishToAll(): Promise<void> {
+    await Promise.all((await this.#wish()).map(({ running }) => running))
+  }
+
+  async #settle(lanes: readonly Lane[], ms: number): Promise<void> {
+    const enough = new AbortController()
+    const late = this.#clock.sleep(ms, enough.signal).catch(() => undefined)
+    await Promise.race([Promise.all(lanes.map(({ running }) => running)), late])
+    enough.abort()
+  }
+
+  async #wish(): Promise<Lane[]> {
+    const hosts = await this.#store.hosts()
+    for (const id of this.#lanes.keys()) if (!hosts.some((host) => host.id === id)) this.#lanes.delete(id)
+    return hosts.map((host) => {
+      const lane = this.#lanes.get(host.id) ?? { wanted: false, running: null, silent: false }
+      this.#lanes.set(host.id, lane)
+      lane.wanted = true
+      lane.running ??= this.#drain(host, lane).finally(() => {
+        lane.running = null
+      })
+      return lane
     })
   }
 
-  /** Resolves when all hosts that answer have the table as it is now. */
-  async publishNow(): Promise<void> {
-    this.publish()
-    while (this.#running !== null) await this.#running
-  }
-
-  async #drain(): Promise<void> {
-    while (this.#wanted) {
-      this.#wanted = false
-      const update = await readTable(this.#store)
-      await Promise.all(update.hosts.map((host) => this.#push(host, update)))
+  async #drain(host: Host, lane: Lane): Promise<void> {
+    while (lane.wanted) {
+      lane.wanted = false
+      lane.silent = !(await this.#push(host))
     }
   }
 
-  async #push(host: Host, update: TableUpdate): Promise<void> {
+  /** Whether it answered. */
+  async #push(host: Host): Promise<boolean> {
     const startedAt = this.#clock.monotonic()
     try {
-      const { behind } = await this.#agent(host).setTable(update)
+      const { behind } = await this.#agent(host).setTable(await readTable(this.#store))
       if (behind) this.behindOf.add(host.name)
       else this.behindOf.delete(host.name)
+      return true
     } catch (error) {
       const ms = Math.round(this.#clock.monotonic() - startedAt)
       this.#logger.debug({ host: host.name, ms, error: String(error) }, 'table not taken; it is pushed again')
+      return false
     }
   }
 }
