@@ -40,6 +40,7 @@ export interface ControlService extends Control {
 }
 
 const reconcileMs = 10_000
+const usagePatienceMs = 1_000
 /** While a host that did not answer has still to hear how a move ended. */
 const reconcileSoonMs = 500
 
@@ -160,10 +161,16 @@ export const createControlService = (given: ControlServiceParts): ControlService
     return new Map(answers)
   }
 
+  /** Figures are worth a second of waiting, no more; hosts that own none of these volumes are not asked. */
   const usageOf = async (volumes: readonly Volume[]): Promise<Map<string, number>> => {
-    const answers = await askAll((host, { id }) =>
-      host.usage({ volumeIds: volumes.filter(({ ownerHostId }) => ownerHostId === id).map((volume) => volume.id) }),
-    )
+    const answers = await askAll(async (host, { id }) => {
+      const volumeIds = volumes.filter(({ ownerHostId }) => ownerHostId === id).map((volume) => volume.id)
+      if (volumeIds.length === 0) return {}
+      const enough = new AbortController()
+      const late = clock.sleep(usagePatienceMs, enough.signal).then(() => ({}))
+      late.catch(() => undefined)
+      return Promise.race([host.usage({ volumeIds }), late]).finally(() => enough.abort())
+    })
     return new Map([...answers.values()].flatMap((usage) => Object.entries(usage ?? {})))
   }
 
