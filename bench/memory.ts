@@ -15,7 +15,7 @@ export const memory: Bench = {
   name: 'memory',
   run: async (context) => {
     const sizes = context.quick ? [0.0625, 0.25] : [1, 4]
-    const repetitions = context.quick ? 1 : 3
+    const repetitions = context.quick ? 1 : 2
     const pool = { poolBytes: (context.quick ? 2 : 12) * 2 ** 30 }
     const idle: number[] = []
     const peaks = new Map<number, number[]>(sizes.map((gib) => [gib, []]))
