@@ -1,4 +1,4 @@
-import { mkdir, rename } from 'node:fs/promises'
+import { chmod, mkdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
@@ -41,7 +41,9 @@ export class LiveDatasets {
     }
     const making = await this.#clearMaking(id)
     await this.#command.createSubvolume(making)
-    await mkdir(join(making, 'data'), { mode: 0o755 })
+    await mkdir(join(making, 'data'))
+    // Not by mkdir's mode: vold's umask would take from it what a container that is not root needs.
+    await chmod(join(making, 'data'), 0o755)
     if (sizeBytes !== null) await this.#quota.limit(making, sizeBytes)
     return this.#finish(id)
   }
