@@ -114,6 +114,7 @@ const pump = async (
   // The end is told only after the command ended well: a cut output never looks whole.
   await source.command.ended
   const text = digest.end()
-  await write(endFrame(bytes, text))
+  // Not awaited: the answer may overtake the news that this was written. A link that cannot write it tells so itself.
+  link.write(endFrame(bytes, text))
   return { bytes, digest: text }
 }
