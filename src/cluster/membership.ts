@@ -4,7 +4,7 @@ import { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { ClusterId, HostId } from '../domain/ids.ts'
 import { clusterId } from '../domain/ids.ts'
-import { ensureDirectory, readIfExists, writeJsonDurably } from '../lib/files.ts'
+import { diskFiles, type Files } from '../lib/files.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { StoreIdentity } from '../state/store.ts'
 import { clusterDirectory } from './identity-files.ts'
@@ -29,21 +29,23 @@ export type StoreVerdict = 'current' | 'behind'
 export class Membership {
   readonly #path: string
   readonly #directory: string
+  readonly #files: Files
   readonly #mutex = new KeyedMutex<string>()
   #contents: Contents
 
-  private constructor(directory: string, contents: Contents) {
+  private constructor(directory: string, files: Files, contents: Contents) {
     this.#directory = directory
     this.#path = fileIn(directory)
+    this.#files = files
     this.#contents = contents
   }
 
   /** What was noted of another cluster is void. @throws BAD_CONFIG when the file cannot be read */
-  static async open(dataDir: string, cluster: ClusterId): Promise<Membership> {
+  static async open(dataDir: string, cluster: ClusterId, files: Files = diskFiles): Promise<Membership> {
     const directory = clusterDirectory(dataDir)
-    const stored = await load(fileIn(directory))
+    const stored = await load(fileIn(directory), files)
     const usable = stored !== null && stored.clusterId === cluster
-    return new Membership(directory, usable ? stored : emptyOf(cluster))
+    return new Membership(directory, files, usable ? stored : emptyOf(cluster))
   }
 
   get clusterId(): ClusterId {
@@ -97,8 +99,8 @@ export class Membership {
     return this.#mutex.run('', async () => {
       const contents = next(this.#contents)
       if (contents === this.#contents) return
-      await ensureDirectory(this.#directory)
-      await writeJsonDurably(this.#path, { formatVersion: 1, ...contents })
+      await this.#files.ensureDirectory(this.#directory)
+      await this.#files.writeJsonDurably(this.#path, { formatVersion: 1, ...contents })
       this.#contents = contents
     })
   }
@@ -114,8 +116,8 @@ const compare = (found: StoreIdentity, seen: StoreIdentity | null): StoreVerdict
   return found.commitSequence < seen.commitSequence ? 'behind' : 'current'
 }
 
-const load = async (path: string): Promise<Contents | null> => {
-  const text = await readIfExists(path)
+const load = async (path: string, files: Files): Promise<Contents | null> => {
+  const text = await files.readIfExists(path)
   if (text === null) return null
   try {
     return shape.parse(JSON.parse(text))

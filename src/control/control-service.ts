@@ -5,7 +5,7 @@ import type { Host } from '../domain/host.ts'
 import type { HostId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
-import { type Clock, isoNow } from '../lib/clock.ts'
+import { type Clock, every, isoNow, later } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, Holding } from '../migrate/agent.ts'
 import { Mover } from '../migrate/mover.ts'
@@ -50,16 +50,16 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const publisher = new Publisher({ store, agent, logger, clock })
   const reconciler = new Reconciler({ store, agent, logger, clock })
   const progress = new ProgressBoard()
-  let timer: NodeJS.Timeout | null = null
+  let stopTimer: (() => void) | null = null
   let reconciling: Promise<boolean> | null = null
-  let soon: NodeJS.Timeout | null = null
+  let stopSoon: (() => void) | null = null
 
   /** Again and again until every host has answered. */
   const reconcileSoon = (): void => {
-    soon ??= setTimeout(async () => {
-      soon = null
+    stopSoon ??= later(clock, reconcileSoonMs, async () => {
+      stopSoon = null
       if (!(await parts.reconcile())) reconcileSoon()
-    }, reconcileSoonMs)
+    })
   }
 
   const hostById = async (id: HostId): Promise<Host> => {
@@ -203,16 +203,16 @@ export const createControlService = (given: ControlServiceParts): ControlService
     async start() {
       await publisher.publishToAll()
       await takeUp()
-      timer = setInterval(() => {
+      stopTimer = every(clock, reconcileMs, () => {
         publisher.publish()
         void takeUp()
         void parts.reconcile()
-      }, reconcileMs)
+      })
       reconcileSoon()
     },
     async close() {
-      if (timer !== null) clearInterval(timer)
-      if (soon !== null) clearTimeout(soon)
+      stopTimer?.()
+      stopSoon?.()
       await mover.close()
       await reconciling
     },

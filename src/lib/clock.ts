@@ -27,3 +27,27 @@ export const systemClock: Clock = {
 }
 
 export const isoNow = (clock: Clock): string => new Date(clock.now()).toISOString()
+
+/** Calls `work` after every `ms` until stopped. @returns stops it */
+export const every = (clock: Clock, ms: number, work: () => void): (() => void) => {
+  const stop = new AbortController()
+  const run = async () => {
+    for (;;) {
+      await clock.sleep(ms, stop.signal)
+      work()
+    }
+  }
+  run().catch((error) => {
+    if (!stop.signal.aborted) throw error
+  })
+  return () => stop.abort()
+}
+
+/** Calls `work` once, after `ms`, unless stopped before. @returns stops it */
+export const later = (clock: Clock, ms: number, work: () => void): (() => void) => {
+  const stop = new AbortController()
+  clock.sleep(ms, stop.signal).then(work, (error) => {
+    if (!stop.signal.aborted) throw error
+  })
+  return () => stop.abort()
+}

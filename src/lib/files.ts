@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** Makes a rename, creation or removal in `path` survive a power cut. */
@@ -50,3 +50,22 @@ export const ensureDirectory = async (path: string, mode = 0o700): Promise<void>
 
 export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code)
+
+/** What rooms do with their small durable files; injected where a simulation is to be the disk. */
+export interface Files {
+  readIfExists(path: string): Promise<string | null>
+  writeJsonDurably(path: string, value: unknown): Promise<void>
+  ensureDirectory(path: string): Promise<void>
+  /** Names in the directory. */
+  list(path: string): Promise<string[]>
+  /** The absent is a success. */
+  remove(path: string): Promise<void>
+}
+
+export const diskFiles: Files = {
+  readIfExists,
+  writeJsonDurably,
+  ensureDirectory,
+  list: (path) => readdir(path),
+  remove: (path) => rm(path, { force: true }),
+}

@@ -39,7 +39,7 @@ export interface LocalAgent extends Agent {
 
 export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const { host, runtime, transfers, firstMount } = parts
-  const journal = new MoveJournal(host.dataDir)
+  const journal = new MoveJournal(host.dataDir, host.machine.files)
   const sessions = new Sessions(host.clock)
   const watchdog = new Watchdog(host.clock, host.logger, (command) => unseal(command))
   const source = new SourceSide(host, runtime, journal, watchdog)

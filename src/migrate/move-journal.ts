@@ -1,8 +1,7 @@
-import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerSpec } from '../containers/runtime.ts'
 import type { MoveId } from '../domain/ids.ts'
-import { ensureDirectory, readIfExists, writeJsonDurably } from '../lib/files.ts'
+import { diskFiles, type Files } from '../lib/files.ts'
 import type { MoveCommand, PreparedContainer } from './agent.ts'
 
 /** What a source must know to put its writers back, whatever dies. */
@@ -25,9 +24,11 @@ export interface TargetJournal {
 /** One file a move and side under `<data-dir>/moves/`, gone when the move has ended here. */
 export class MoveJournal {
   readonly #directory: string
+  readonly #files: Files
 
-  constructor(dataDir: string) {
+  constructor(dataDir: string, files: Files = diskFiles) {
     this.#directory = join(dataDir, 'moves')
+    this.#files = files
   }
 
   source(id: MoveId): Promise<SourceJournal | null> {
@@ -47,24 +48,24 @@ export class MoveJournal {
   }
 
   async drop(id: MoveId, side: 'source' | 'target'): Promise<void> {
-    await rm(join(this.#directory, `${id}.${side}.json`), { force: true })
+    await this.#files.remove(join(this.#directory, `${id}.${side}.json`))
   }
 
   /** Moves that this host journaled as a source and that have not ended here. */
   async sources(): Promise<SourceJournal[]> {
-    await ensureDirectory(this.#directory)
-    const names = (await readdir(this.#directory)).filter((name) => name.endsWith('.source.json'))
+    await this.#files.ensureDirectory(this.#directory)
+    const names = (await this.#files.list(this.#directory)).filter((name) => name.endsWith('.source.json'))
     const journals = await Promise.all(names.map((name) => this.#read<SourceJournal>(name)))
     return journals.filter((journal) => journal !== null)
   }
 
   async #read<T>(name: string): Promise<T | null> {
-    const text = await readIfExists(join(this.#directory, name))
+    const text = await this.#files.readIfExists(join(this.#directory, name))
     return text === null ? null : JSON.parse(text)
   }
 
   async #write(name: string, value: unknown): Promise<void> {
-    await ensureDirectory(this.#directory)
-    await writeJsonDurably(join(this.#directory, name), value)
+    await this.#files.ensureDirectory(this.#directory)
+    await this.#files.writeJsonDurably(join(this.#directory, name), value)
   }
 }

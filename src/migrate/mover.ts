@@ -1,7 +1,7 @@
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { MoveId } from '../domain/ids.ts'
 import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
-import { isoNow } from '../lib/clock.ts'
+import { every, isoNow } from '../lib/clock.ts'
 import { commandOf, eventData, journal, type MoveContext, type MoverParts } from './move-context.ts'
 import { steps } from './steps.ts'
 
@@ -163,10 +163,9 @@ export class Mover {
   }
 
   #keepAlive(context: MoveContext): () => void {
-    const timer = setInterval(() => {
+    return every(this.#parts.clock, keepAliveMs, () => {
       if (sealedPhases.includes(context.move.phase)) void attempt(() => context.source.keepAlive(context.command))
-    }, keepAliveMs)
-    return () => clearInterval(timer)
+    })
   }
 
   async #context(move: MoveRecord, signal: AbortSignal): Promise<MoveContext> {

@@ -28,8 +28,12 @@ export const openSqliteStore = async (options: SqliteStoreOptions): Promise<Stor
   if (!Number.isInteger(term) || term < 0 || term > maxTerm) {
     throw new DroverError('BAD_CONFIG', `term ${term} cannot be used; it is a whole number from 0 to ${maxTerm}`)
   }
-  const db = await openDatabase(options.path)
-  const store = new SqliteStore(db, options.clock)
+  return storeIn(await openDatabase(options.path), options.clock, term)
+}
+
+/** The store in a database that has today's schema already. */
+export const storeIn = (db: Database, clock: Clock, term: number): Store => {
+  const store = new SqliteStore(db, clock)
   store.begin(term)
   return store
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { HostId, VolumeId } from '../domain/ids.ts'
-import { readIfExists, writeJsonDurably } from '../lib/files.ts'
+import { diskFiles, type Files } from '../lib/files.ts'
 
 /** A volume as the control role's table of names tells it. */
 export interface CatalogEntry {
@@ -25,23 +25,25 @@ export interface CatalogTable {
 /** The table of names, pushed by the control role and kept on disk, so that Get and List answer without it. */
 export class Catalog {
   readonly #path: string
+  readonly #files: Files
   #table: CatalogTable
   #byName: Map<string, CatalogEntry>
   #known: boolean
 
-  private constructor(path: string, table: CatalogTable, known: boolean) {
+  private constructor(path: string, files: Files, table: CatalogTable, known: boolean) {
     this.#path = path
+    this.#files = files
     this.#table = table
     this.#known = known
     this.#byName = index(table)
   }
 
-  static async open(dataDir: string): Promise<Catalog> {
+  static async open(dataDir: string, files: Files = diskFiles): Promise<Catalog> {
     const path = join(dataDir, 'catalog.json')
-    const text = await readIfExists(path)
+    const text = await files.readIfExists(path)
     return text === null
-      ? new Catalog(path, { sequence: 0, term: 0, entries: [] }, false)
-      : new Catalog(path, JSON.parse(text), true)
+      ? new Catalog(path, files, { sequence: 0, term: 0, entries: [] }, false)
+      : new Catalog(path, files, JSON.parse(text), true)
   }
 
   /** A table was received at some time: what is not in it was not there then. */
@@ -66,7 +68,7 @@ export class Catalog {
     this.#table = table
     this.#byName = index(table)
     this.#known = true
-    await writeJsonDurably(this.#path, table)
+    await this.#files.writeJsonDurably(this.#path, table)
   }
 
   /** After a join: another store's numbers begin. */
@@ -74,7 +76,7 @@ export class Catalog {
     this.#table = { sequence: 0, term: 0, entries: [] }
     this.#byName = new Map()
     this.#known = false
-    await writeJsonDurably(this.#path, this.#table)
+    await this.#files.writeJsonDurably(this.#path, this.#table)
   }
 }
 

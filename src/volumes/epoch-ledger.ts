@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Epoch } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { MoveId, VolumeId } from '../domain/ids.ts'
-import { readIfExists, writeJsonDurably } from '../lib/files.ts'
+import { diskFiles, type Files } from '../lib/files.ts'
 
 interface Heard {
   readonly seen: Epoch
@@ -17,19 +17,21 @@ const rememberedMoves = 16
  */
 export class EpochLedger {
   readonly #path: string
+  readonly #files: Files
   readonly #heard: Map<VolumeId, Heard>
   #writing: Promise<void> = Promise.resolve()
 
-  private constructor(path: string, heard: Map<VolumeId, Heard>) {
+  private constructor(path: string, files: Files, heard: Map<VolumeId, Heard>) {
     this.#path = path
+    this.#files = files
     this.#heard = heard
   }
 
-  static async open(dataDir: string): Promise<EpochLedger> {
+  static async open(dataDir: string, files: Files = diskFiles): Promise<EpochLedger> {
     const path = join(dataDir, 'epochs.json')
-    const text = await readIfExists(path)
+    const text = await files.readIfExists(path)
     const rows: [VolumeId, Heard][] = text === null ? [] : JSON.parse(text)
-    return new EpochLedger(path, new Map(rows))
+    return new EpochLedger(path, files, new Map(rows))
   }
 
   seen(id: VolumeId): Epoch {
@@ -72,7 +74,7 @@ export class EpochLedger {
 
   async #write(): Promise<void> {
     const previous = this.#writing
-    const mine = previous.catch(() => undefined).then(() => writeJsonDurably(this.#path, [...this.#heard]))
+    const mine = previous.catch(() => undefined).then(() => this.#files.writeJsonDurably(this.#path, [...this.#heard]))
     this.#writing = mine
     await mine
   }

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DatasetRecord, Epoch } from '../domain/dataset.ts'
 import type { VolumeId } from '../domain/ids.ts'
-import { readIfExists, writeJsonDurably } from '../lib/files.ts'
+import type { Files } from '../lib/files.ts'
+import { type Machine, thisMachine } from '../lib/machine.ts'
 
 /** Asks control and the other hosts who owns the volume, bounded in time; 0 when nobody answered or knows more. */
 export type AskOthers = (record: DatasetRecord) => Promise<Epoch>
@@ -10,23 +10,25 @@ export type AskOthers = (record: DatasetRecord) => Promise<Epoch>
 /** Rule 7: the first mount after a boot asks the others whether the volume was owned elsewhere since. */
 export class FirstMount {
   readonly #path: string
+  readonly #files: Files
   readonly #bootId: string
   readonly #ask: AskOthers
   readonly #asked: Set<VolumeId>
 
-  private constructor(path: string, bootId: string, asked: Set<VolumeId>, ask: AskOthers) {
+  private constructor(path: string, files: Files, bootId: string, asked: Set<VolumeId>, ask: AskOthers) {
     this.#path = path
+    this.#files = files
     this.#bootId = bootId
     this.#asked = asked
     this.#ask = ask
   }
 
-  static async open(dataDir: string, ask: AskOthers): Promise<FirstMount> {
+  static async open(dataDir: string, ask: AskOthers, machine: Machine = thisMachine): Promise<FirstMount> {
     const path = join(dataDir, 'asked-since-boot.json')
-    const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-    const text = await readIfExists(path)
+    const bootId = await machine.bootId()
+    const text = await machine.files.readIfExists(path)
     const stored: { bootId: string; volumes: VolumeId[] } | null = text === null ? null : JSON.parse(text)
-    return new FirstMount(path, bootId, new Set(stored?.bootId === bootId ? stored.volumes : []), ask)
+    return new FirstMount(path, machine.files, bootId, new Set(stored?.bootId === bootId ? stored.volumes : []), ask)
   }
 
   /**
@@ -53,6 +55,6 @@ export class FirstMount {
   }
 
   async #write(): Promise<void> {
-    await writeJsonDurably(this.#path, { bootId: this.#bootId, volumes: [...this.#asked] })
+    await this.#files.writeJsonDurably(this.#path, { bootId: this.#bootId, volumes: [...this.#asked] })
   }
 }

@@ -4,6 +4,7 @@ import { DroverError } from '../domain/errors.ts'
 import type { ClusterId, HostId, VolumeId } from '../domain/ids.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
+import { type Machine, thisMachine } from '../lib/machine.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Catalog } from './catalog.ts'
 import type { EpochLedger } from './epoch-ledger.ts'
@@ -28,6 +29,7 @@ export class VolumeHost {
   readonly epochs: EpochLedger
   readonly catalog: Catalog
   readonly mounts: MountLedger
+  readonly machine: Machine
   readonly clock: Clock
   readonly logger: Logger
   /** Held for every change of a volume's role, mounts or data on this host. */
@@ -40,6 +42,7 @@ export class VolumeHost {
     backends: readonly Backend[]
     epochs: EpochLedger
     catalog: Catalog
+    machine?: Machine
     clock: Clock
     logger: Logger
     identity: HostIdentity
@@ -48,6 +51,7 @@ export class VolumeHost {
     this.backends = parts.backends
     this.epochs = parts.epochs
     this.catalog = parts.catalog
+    this.machine = parts.machine ?? thisMachine
     this.clock = parts.clock
     this.logger = parts.logger
     this.#identity = parts.identity

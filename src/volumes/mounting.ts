@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises'
 import { mayMount } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
@@ -28,7 +27,7 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
     if (reason !== null) throw refusal(held, reason, host.identity.hostName)
     await backend.mount(id, host.mountPath(id))
     const path = dataPath(host, id)
-    if (!(await stat(path)).isDirectory()) {
+    if (!(await host.machine.isDirectory(path))) {
       throw new DroverError(
         'DATASET_MISSING',
         `volume ${record.name} has no data directory on host ${host.identity.hostName}; it was not mounted`,

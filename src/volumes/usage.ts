@@ -2,7 +2,7 @@ import type { ContainerRuntime, ContainerUse } from '../containers/runtime.ts'
 import { holdsVolume } from '../containers/runtime.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
-import { type DatasetMount, mountsOf, openersOf } from '../lib/mount-users.ts'
+import type { DatasetMount } from '../lib/mount-users.ts'
 import type { Held, VolumeHost } from './host.ts'
 
 /** A Mount was answered so lately that its container may not show in /proc yet. */
@@ -13,7 +13,7 @@ export const foreignMounts = async (host: VolumeHost, { backend, record }: Held)
   const fingerprint = await backend.fingerprint(record.volumeId)
   if (fingerprint === null) return []
   const ours = host.mountPath(record.volumeId)
-  return (await mountsOf(fingerprint)).filter((mount) => !isOurs(mount, ours))
+  return (await host.machine.mountsOf(fingerprint)).filter((mount) => !isOurs(mount, ours))
 }
 
 // Another mount namespace may hold a copy of our own mount (a service with a private copy of the tree). It pins the file
@@ -24,7 +24,7 @@ export const isMountedHere = async (host: VolumeHost, { backend, record }: Held)
   const fingerprint = await backend.fingerprint(record.volumeId)
   if (fingerprint === null) return false
   const path = host.mountPath(record.volumeId)
-  return (await mountsOf(fingerprint)).some((mount) => mount.own && mount.mountPoint === path)
+  return (await host.machine.mountsOf(fingerprint)).some((mount) => mount.own && mount.mountPoint === path)
 }
 
 /** Who uses the volume on this host: null when nobody does, else words for a person. */
@@ -53,7 +53,7 @@ export const inUseBy = async (
 export const proveUnused = async (host: VolumeHost, { backend, record }: Held): Promise<void> => {
   const fingerprint = await backend.fingerprint(record.volumeId)
   if (fingerprint === null) return
-  const mounts = await mountsOf(fingerprint)
+  const mounts = await host.machine.mountsOf(fingerprint)
   const [mount] = mounts
   if (mount !== undefined) {
     throw new DroverError(
@@ -62,7 +62,7 @@ export const proveUnused = async (host: VolumeHost, { backend, record }: Held): 
       { details: { mounts } },
     )
   }
-  const openers = await openersOf(fingerprint)
+  const openers = await host.machine.openersOf(fingerprint)
   const [opener] = openers
   if (opener !== undefined) {
     throw new DroverError(
