@@ -52,7 +52,7 @@ export interface Backend {
 
   /**
    * The live dataset as it is now, all earlier writes counted (it syncs first); null when there is none. With
-   * `sync: false` the generation may lag behind and no disk is waited for: enough to know the uuid.
+   * `sync: false` generation and size may lag behind and no disk is waited for: enough to know the uuid.
    */
   live(id: VolumeId, options?: { sync?: boolean }): Promise<LiveDataset | null>
 

@@ -54,6 +54,11 @@ export class MountLedger {
     return this.#unseen(id).length > 0
   }
 
+  /** The Mount of this very caller: no Unmount came for it, and its container was not seen yet. */
+  awaits(id: VolumeId, caller: string): boolean {
+    return this.#mounts.get(id)?.get(caller)?.seen === false
+  }
+
   #unseen(id: VolumeId): Answered[] {
     return [...(this.#mounts.get(id)?.values() ?? [])].filter(({ seen }) => !seen)
   }

@@ -34,7 +34,7 @@ export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, ca
       )
     }
     host.mounts.add(id, caller)
-    void lookForContainer(host, held)
+    void lookForContainer(host, held, caller)
     return path
   })
 
@@ -44,12 +44,12 @@ const lookAfterMs = [500, 2_000, 8_000]
  * Notes that the container of a Mount has come, so that its end is seen in /proc: an engine that was killed sends no Unmount
  * for the containers that ended with it, and the volume must not seem in use for their sake.
  */
-const lookForContainer = async (host: VolumeHost, held: Held): Promise<void> => {
+const lookForContainer = async (host: VolumeHost, held: Held, caller: string): Promise<void> => {
   const { volumeId, name } = held.record
   try {
     for (const ms of lookAfterMs) {
       await host.clock.sleep(ms)
-      if (!host.mounts.expects(volumeId)) return
+      if (!host.mounts.awaits(volumeId, caller)) return
       const mounts = await foreignMounts(host, held)
       host.mounts.saw(volumeId, new Set(mounts.map(({ namespace }) => namespace)).size)
     }

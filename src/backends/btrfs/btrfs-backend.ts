@@ -7,6 +7,7 @@ import { formatSize } from '../../domain/units.ts'
 import { isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, ResizingFacet } from '../backend.ts'
 import { BtrfsCommand } from './btrfs-command.ts'
+import { KnownLive } from './known-live.ts'
 import { Layout } from './layout.ts'
 import { LiveDatasets } from './live-datasets.ts'
 import { Mounting } from './mounting.ts'
@@ -30,6 +31,7 @@ export class BtrfsBackend implements Backend {
   readonly #mounting: Mounting
   readonly #live: LiveDatasets
   readonly #quota: Quota
+  readonly #known: KnownLive
   readonly #trash: Trash
   readonly #usage: Usage
 
@@ -41,9 +43,11 @@ export class BtrfsBackend implements Backend {
     this.#records = new Records(this.#layout)
     this.#mounting = new Mounting(this.#layout, this.#command, logger)
     this.#quota = new Quota(spec.where, this.#command, logger)
-    this.#trash = new Trash(this.#layout, this.#command, logger, clock)
-    this.#usage = new Usage(this.#layout, this.#command, clock)
-    this.#live = new LiveDatasets(this.#layout, this.#command, this.#quota, this.#trash)
+    this.#reserve = new Reserve(this.#layout, this.#command)
+    this.#trash = new Trash(this.#layout, this.#command, this.#reserve, logger, clock)
+    this.#usage = new Usage(this.#layout, this.#command, this.#trash, clock)
+    this.#known = new KnownLive(this.#layout, this.#command, clock)
+    this.#live = new LiveDatasets(this.#layout, this.#command, this.#quota, this.#trash, this.#known)
     this.snapshots = new Snapshots(this.#layout, this.#command, this.#quota, this.#trash)
     this.streams = new Streams(this.#layout, this.#command, this.snapshots, this.#live, this.#trash)
     this.resizing = { resize: (id, sizeBytes) => this.#resize(id, sizeBytes) }
@@ -164,6 +168,7 @@ export class BtrfsBackend implements Backend {
     }
     await this.#quota.limit(path, sizeBytes)
   }
+    this.#known.forget(id)
 }
 
 const exists = async (path: string): Promise<boolean> => {

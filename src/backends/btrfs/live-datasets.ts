@@ -5,6 +5,7 @@ import type { VolumeId } from '../../domain/ids.ts'
 import { syncDirectory } from '../../lib/files.ts'
 import type { LiveDataset } from '../backend.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
+import type { KnownLive } from './known-live.ts'
 import type { Layout } from './layout.ts'
 import type { Quota } from './quota.ts'
 import { missing } from './snapshots.ts'
@@ -16,17 +17,19 @@ export class LiveDatasets {
   readonly #command: BtrfsCommand
   readonly #quota: Quota
   readonly #trash: Trash
+  readonly #known: KnownLive
 
-  constructor(layout: Layout, command: BtrfsCommand, quota: Quota, trash: Trash) {
+  constructor(layout: Layout, command: BtrfsCommand, quota: Quota, trash: Trash, known: KnownLive) {
     this.#layout = layout
     this.#command = command
     this.#quota = quota
     this.#trash = trash
+    this.#known = known
   }
 
   async read(id: VolumeId, sync: boolean): Promise<LiveDataset | null> {
     const path = this.#layout.live(id)
-    const info = await this.#command.show(path)
+    const info = await (sync ? this.#command.show(path) : this.#known.show(id))
     if (info === null) return null
     // The generation that counts what is still in memory exists only after a sync.
     const generation = sync ? await this.#command.syncedGeneration(path) : info.generation

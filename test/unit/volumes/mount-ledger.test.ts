@@ -54,3 +54,14 @@ test('the same id again, as after a restart of the engine, is expected again', (
   mounts.remove(id, 'a')
   expect(mounts.expects(id)).toBe(false)
 })
+
+test('the watch for one container ends with its own Mount, whoever else is expected', () => {
+  const { ledger: mounts } = ledger()
+  expect(mounts.awaits(id, 'a')).toBe(false)
+  mounts.add(id, 'a')
+  mounts.add(id, 'b')
+  mounts.remove(id, 'a')
+  expect([mounts.awaits(id, 'a'), mounts.awaits(id, 'b')]).toEqual([false, true])
+  mounts.saw(id, 1)
+  expect(mounts.awaits(id, 'b')).toBe(false)
+})
