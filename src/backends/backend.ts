@@ -81,8 +81,11 @@ export interface Backend {
   /** Removes the live dataset only; snapshots and record stay. The absent is a success. @throws VOLUME_BUSY */
   destroyLive(id: VolumeId): Promise<void>
 
-  /** Bytes that the live dataset (or else its newest snapshot) refers to, by volume; cheap for a thousand volumes. Not yet known: left out. */
-  usage(ids: readonly VolumeId[]): Promise<Map<VolumeId, number>>
+  /**
+   * Bytes that the live dataset (or else its newest snapshot) refers to, by volume; cheap for a thousand volumes. Not yet known: left
+   * out. With `exact` everything written so far counts, whatever that takes, and only what this pool does not hold is left out.
+   */
+  usage(ids: readonly VolumeId[], options?: { exact?: boolean }): Promise<Map<VolumeId, number>>
 
   /** Paths, within the volume, of subvolumes or datasets nested in the live dataset. */
   nested(id: VolumeId): Promise<string[]>

@@ -70,12 +70,29 @@ const follow = async (
     if (status.state === 'failed') {
       const there = await otherEnd(() => target.transferStatus({ sessionId, waitMs: 1000 }))
       const why = [status.error, there].filter((text) => text !== null && text !== undefined).join('; on the target: ')
+      if (noRoom.test(there ?? '')) throw await outOfRoom(context, status.bytes, Math.max(expectedBytes, status.bytes))
       throw new DroverError(
         'STREAM_FAILED',
         `shipping volume ${command.volumeName} from ${context.sourceHost.name} to ${context.targetHost.name} broke: ${why}`,
       )
     }
   }
+}
+
+const noRoom = /no space left on device|disk quota exceeded/i
+
+const outOfRoom = async (
+  { target, command, move, targetHost }: MoveContext,
+  arrivedBytes: number,
+  expectedBytes: number,
+): Promise<DroverError> => {
+  const pools = await target.pools({}).catch(() => [])
+  const freeBytes = pools.find(({ spec }) => spec === move.targetPool)?.freeBytes ?? 0
+  return new DroverError(
+    'NO_SPACE',
+    `no space left in pool ${move.targetPool} on host ${targetHost.name} for volume ${command.volumeName}: ${arrivedBytes} of about ${expectedBytes} bytes had been sent, ${freeBytes} are free; free some or name another pool with --pool`,
+    { details: { arrivedBytes, expectedBytes, freeBytes } },
+  )
 }
 
 const otherEnd = async (ask: () => Promise<{ error: string | null }>): Promise<string | null> => {

@@ -40,16 +40,23 @@ export class SourceSide {
     checkBound(this.#host, held)
     const { backend, record } = held
     const [usage, nested, uses, use, specs, intactSnapshots] = await Promise.all([
-      backend.usage([args.volumeId]),
+      backend.usage([args.volumeId], { exact: true }),
       backend.nested(args.volumeId),
       this.#runtime.usersOf(args.volumeName),
       inUseBy(this.#host, this.#runtime, held),
       captureAll(this.#runtime, args.volumeName),
       intactOf(held),
     ])
+    const usedBytes = usage.get(args.volumeId)
+    if (usedBytes === undefined) {
+      throw new DroverError(
+        'DATASET_MISSING',
+        `volume ${record.name} has lost its dataset on host ${this.#host.identity.hostName}`,
+      )
+    }
     return {
       record,
-      usedBytes: usage.get(args.volumeId) ?? 0,
+      usedBytes,
       intactSnapshots,
       nested,
       uses,

@@ -115,6 +115,20 @@ const liveSuite = (bench: BackendBench): void => {
     await expect.poll(async () => (await backend.usage([id, absent])).get(id) ?? 0).toBeGreaterThanOrEqual(3 * mib)
     expect((await backend.usage([absent])).has(absent)).toBe(false)
   })
+
+  test('usage, exact: what was written a moment ago counts, asked by two at once', async () => {
+    const { backend } = bench
+    const id = await bench.made()
+    const data = await bench.mounted(backend, id)
+    await writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
+    const absent = newId()
+    const ask = () => backend.usage([id, absent], { exact: true })
+    for (const figures of await Promise.all([ask(), ask()])) {
+      expect(figures.get(id)).toBeGreaterThanOrEqual(3 * mib)
+      expect(figures.has(absent)).toBe(false)
+    }
+    expect(await bench.backend.list()).toMatchObject({ foreign: [] })
+  })
 }
 
 const mountSuite = (bench: BackendBench): void => {

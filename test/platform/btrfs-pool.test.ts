@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { ensureLoopPool } from '../../src/backends/btrfs/loop-pool.ts'
@@ -6,7 +6,7 @@ import { createBackend } from '../../src/backends/registry.ts'
 import { parsePoolSpec } from '../../src/domain/pool.ts'
 import { systemClock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
-import { exec, newId } from '../contract/backend-bench.ts'
+import { exec, newId, recordOf } from '../contract/backend-bench.ts'
 import { type LoopBtrfs, loopBtrfs, sh } from '../support/loop-btrfs.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
@@ -56,6 +56,62 @@ describe('quotas', () => {
     expect(await quotasOn()).toBe(true)
     await backend.close()
   })
+})
+
+describe('exact usage', () => {
+  test('without quotas, on a pool that keeps access times: counted, and no access time set', async () => {
+    const disk = await loopBtrfs(2 ** 30, 'strictatime')
+    onTestFinished(() => disk.dispose())
+    const backend = backendAt(disk.path)
+    await backend.open()
+    const id = newId()
+    await backend.create(id, { sizeBytes: null })
+    const file = join(disk.path, 'volumes', id, 'live', 'data', 'file')
+    await writeFile(file, Buffer.alloc(5 * mib, 1))
+    const directory = join(disk.path, 'volumes', id, 'live', 'data')
+    const before = (await stat(directory)).atimeMs
+    expect((await backend.usage([id], { exact: true })).get(id)).toBeGreaterThanOrEqual(5 * mib)
+    expect((await stat(directory)).atimeMs).toBe(before)
+    await backend.close()
+  })
+})
+
+describe('a full pool', () => {
+  test('takes the notes that giving room back needs, and gives it back', async () => {
+    const disk = await loopBtrfs(512 * mib)
+    onTestFinished(() => disk.dispose())
+    const backend = backendAt(disk.path)
+    await backend.open()
+    await backend.settled()
+    const [kept, doomed] = [newId(), newId()]
+    for (const volumeId of [kept, doomed]) {
+      await backend.writeRecord(recordOf(volumeId, backend))
+      await backend.create(volumeId, { sizeBytes: null })
+    }
+    const fill = (name: string, block: string) =>
+      sh('sh', '-c', `dd if=/dev/zero of="$0" bs=${block} 2>/dev/null; sync`, join(disk.path, 'volumes', doomed, name))
+    for (const [name, block] of [
+      ['live/data/large', '1M'],
+      ['live/data/small', '4k'],
+    ] as const) {
+      await fill(name, block)
+    }
+    await sh(
+      'sh',
+      '-c',
+      'i=0; while echo full > "$0/$i" 2>/dev/null; do i=$((i+1)); done; sync',
+      join(disk.path, 'volumes', doomed, 'live/data'),
+    )
+    const grown = { ...recordOf(kept, backend), labels: { note: 'x'.repeat(4000) } }
+    await backend.writeRecord(grown)
+    expect(await backend.readRecord(kept)).toEqual(grown)
+    await backend.destroy(doomed)
+    await backend.settled()
+    expect((await backend.info()).freeBytes).toBeGreaterThan(200 * mib)
+    expect(await readdir(join(disk.path, 'trash'))).toEqual([])
+    expect((await stat(join(disk.path, 'reserve'))).size).toBeGreaterThan(mib)
+    await backend.close()
+  }, 120_000)
 })
 
 describe('default pool', () => {

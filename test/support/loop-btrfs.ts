@@ -15,7 +15,7 @@ export interface LoopBtrfs {
 }
 
 /** A btrfs of its own in a file on disk, mounted privately, gone after `dispose`. */
-export const loopBtrfs = async (sizeBytes = 2 ** 30): Promise<LoopBtrfs> => {
+export const loopBtrfs = async (sizeBytes = 2 ** 30, times = 'noatime'): Promise<LoopBtrfs> => {
   const directory = await mkdtemp('/var/tmp/drover-btrfs-')
   const image = join(directory, 'image')
   const path = join(directory, 'pool')
@@ -23,7 +23,7 @@ export const loopBtrfs = async (sizeBytes = 2 ** 30): Promise<LoopBtrfs> => {
   await writeFile(image, '')
   await truncate(image, sizeBytes)
   await sh('mkfs.btrfs', '-q', image)
-  await sh('mount', '--make-private', '-o', 'loop,noatime,nodiscard', image, path)
+  await sh('mount', '--make-private', '-o', `loop,${times},nodiscard`, image, path)
   return {
     path,
     dispose: async () => {

@@ -14,6 +14,7 @@ import { Mounting } from './mounting.ts'
 import { checkPool, placeOf } from './pool-check.ts'
 import { Quota } from './quota.ts'
 import { Records } from './records.ts'
+import { Reserve } from './reserve.ts'
 import { missing, Snapshots } from './snapshots.ts'
 import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
@@ -30,8 +31,9 @@ export class BtrfsBackend implements Backend {
   readonly #records: Records
   readonly #mounting: Mounting
   readonly #live: LiveDatasets
-  readonly #quota: Quota
   readonly #known: KnownLive
+  readonly #quota: Quota
+  readonly #reserve: Reserve
   readonly #trash: Trash
   readonly #usage: Usage
 
@@ -89,7 +91,7 @@ export class BtrfsBackend implements Backend {
   }
 
   writeRecord(record: DatasetRecord): Promise<void> {
-    return this.#records.write(record)
+    return this.#reserve.spend(() => this.#records.write(record))
   }
 
   create(id: VolumeId, options: { sizeBytes: number | null }): Promise<LiveDataset> {
@@ -134,8 +136,8 @@ export class BtrfsBackend implements Backend {
     await this.#trash.put(this.#layout.live(id), `${id}-live`)
   }
 
-  usage(ids: readonly VolumeId[]): Promise<Map<VolumeId, number>> {
-    return this.#usage.of(ids)
+  usage(ids: readonly VolumeId[], options: { exact?: boolean } = {}): Promise<Map<VolumeId, number>> {
+    return options.exact === true ? this.#usage.exactly(ids) : this.#usage.of(ids)
   }
 
   async nested(id: VolumeId): Promise<string[]> {
@@ -155,8 +157,7 @@ export class BtrfsBackend implements Backend {
     const path = this.#layout.live(id)
     const live = await this.#command.show(path)
     if (live === null) throw missing(path)
-    await this.#command.sync(path)
-    const used = (await this.usage([id])).get(id) ?? 0
+    const used = (await this.#usage.exactly([id])).get(id) ?? 0
     if (sizeBytes < used) {
       throw new DroverError(
         'BAD_SIZE',
@@ -167,8 +168,8 @@ export class BtrfsBackend implements Backend {
       )
     }
     await this.#quota.limit(path, sizeBytes)
-  }
     this.#known.forget(id)
+  }
 }
 
 const exists = async (path: string): Promise<boolean> => {

@@ -130,10 +130,13 @@ export class BtrfsCommand {
     throw typed(new CommandError(argv, child.exitCode, stderr), path)
   }
 
-  /** Null when the pool has no quotas. */
-  async qgroups(pool: string): Promise<QgroupUsage[] | null> {
+  /** Null when the pool has no quotas. With `exact`, after a sync, also when the kernel says that its figures cannot be relied on. */
+  async qgroups(pool: string, options: { exact?: boolean } = {}): Promise<QgroupUsage[] | null> {
+    const exact = options.exact === true
     try {
-      return parseQgroups((await this.#exec.run(['btrfs', 'qgroup', 'show', '--raw', '-r', pool])).stdout)
+      const argv = ['btrfs', 'qgroup', 'show', '--raw', '-r', ...(exact ? ['--sync'] : []), pool] as const
+      const { stdout, stderr } = await this.#exec.run(argv, { timeoutMs: 10 * minutes })
+      return exact && unreliable.test(stderr) ? null : parseQgroups(stdout)
     } catch (error) {
       if (stderrMatches(error, quotasOff)) return null
       throw typed(error, pool)
@@ -207,6 +210,8 @@ export class BtrfsCommand {
     }
   }
 }
+
+const unreliable = /inconsistent|rescan/i
 
 const stderrMatches = (error: unknown, ...patterns: readonly RegExp[]): error is CommandError =>
   error instanceof CommandError && patterns.some((pattern) => pattern.test(error.stderr))

@@ -12,8 +12,9 @@ import type { VolumeId } from '../../domain/ids.ts'
  *     volumes/<id>/live.making/                a live dataset on its way, not valid yet
  *     volumes/<id>/snapshots/<name>/snap/      read-only
  *     volumes/<id>/partial/<move>/snap/        a receive under way
- *     volumes/<id>/probe/snap/                 there for a moment, for the unchanged proof
+ *     volumes/<id>/probe.<name>/snap/          there for a moment: the live dataset, read-only
  *     trash/<what>~<number>/                   being removed
+ *     reserve                                  room for the notes of a full pool
  */
 export class Layout {
   readonly where: string
@@ -28,6 +29,10 @@ export class Layout {
 
   get trash(): string {
     return join(this.where, 'trash')
+  }
+
+  get reserve(): string {
+    return join(this.where, 'reserve')
   }
 
   volume(id: VolumeId): string {
@@ -46,8 +51,8 @@ export class Layout {
     return join(this.volume(id), 'live.making')
   }
 
-  probeHome(id: VolumeId): string {
-    return join(this.volume(id), 'probe')
+  probeHome(id: VolumeId, name: string): string {
+    return join(this.volume(id), `probe.${checkName(name)}`)
   }
 
   snapshots(id: VolumeId): string {

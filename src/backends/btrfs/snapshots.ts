@@ -1,13 +1,13 @@
 import { mkdir, readdir, rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { isErrno } from '../../lib/files.ts'
 import type { SnapshotFacet } from '../backend.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
-import { type Layout, subvolumeName } from './layout.ts'
+import type { Layout } from './layout.ts'
 import type { SubvolumeInfo } from './parse.ts'
+import { withProbe } from './probe.ts'
 import type { Quota } from './quota.ts'
 import type { Trash } from './trash.ts'
 
@@ -115,17 +115,9 @@ export class Snapshots implements SnapshotFacet {
   }
 
   /** Only a read-only subvolume has a send stream to read its last change from, so one is made for as long as that takes. */
-  async #lastChangeOfLive(id: VolumeId): Promise<number> {
-    const home = this.#layout.probeHome(id)
-    await this.#trash.put(home, `${id}-probe`)
-    await mkdir(home, { mode: 0o700 })
-    try {
-      const probe = join(home, subvolumeName)
-      await this.#command.snapshot(this.#layout.live(id), probe, 'read-only')
-      return await this.#command.lastChange(probe)
-    } finally {
-      await this.#trash.put(home, `${id}-probe`)
-    }
+  #lastChangeOfLive(id: VolumeId): Promise<number> {
+    const parts = { layout: this.#layout, command: this.#command, trash: this.#trash }
+    return withProbe(parts, id, 'change', (probe) => this.#command.lastChange(probe))
   }
 
   async #makeHome(id: VolumeId, name: string): Promise<void> {

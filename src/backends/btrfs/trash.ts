@@ -5,6 +5,7 @@ import { isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../li
 import type { Logger } from '../../lib/logger.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
 import type { Layout } from './layout.ts'
+import { isNoSpace, type Reserve } from './reserve.ts'
 
 /** Inode number of the top directory of every subvolume, and of nothing else. */
 const topInode = 256
@@ -18,6 +19,7 @@ const idsFile = 'removing.json'
 export class Trash {
   readonly #layout: Layout
   readonly #command: BtrfsCommand
+  readonly #reserve: Reserve
   readonly #logger: Logger
   readonly #clock: Clock
   readonly #closing = new AbortController()
@@ -26,9 +28,10 @@ export class Trash {
   #work: Promise<void> = Promise.resolve()
   #sequence = 0
 
-  constructor(layout: Layout, command: BtrfsCommand, logger: Logger, clock: Clock) {
+  constructor(layout: Layout, command: BtrfsCommand, reserve: Reserve, logger: Logger, clock: Clock) {
     this.#layout = layout
     this.#command = command
+    this.#reserve = reserve
     this.#logger = logger
     this.#clock = clock
   }
@@ -42,8 +45,8 @@ export class Trash {
     this.#arriving.add(name)
     try {
       // A subvolume gets a plain directory around it, where the worker can keep notes.
-      if (isSubvolume) await mkdir(entry, { mode: 0o700 })
-      await rename(path, isSubvolume ? join(entry, 'subvolume') : entry)
+      if (isSubvolume) await this.#reserve.spend(() => mkdir(entry, { mode: 0o700 }))
+      await this.#reserve.spend(() => rename(path, isSubvolume ? join(entry, 'subvolume') : entry))
       await syncDirectory(dirname(path))
       await syncDirectory(this.#layout.trash)
     } finally {
@@ -78,6 +81,7 @@ export class Trash {
     await this.#guard(this.#layout.trash, async () => {
       await this.#releaseIds([...new Set([...emptied.values()].flat())])
       for (const entry of emptied.keys()) await rm(entry, { recursive: true, force: true })
+      await this.#reserve.keep()
     })
   }
 
@@ -103,9 +107,19 @@ export class Trash {
       if (info !== null) ids.add(info.id)
     }
     // The ids outlive the subvolumes on disk: their quota groups can only be removed afterwards, maybe after a crash.
-    if (doomed.length > 0) await writeJsonDurably(note, [...ids])
+    if (doomed.length > 0) await this.#note(note, [...ids])
     for (const path of doomed) await this.#command.deleteSubvolume(path)
     return [...ids]
+  }
+
+  /** A pool too full for it gets its room back all the same; a crash right now would then leave empty quota groups behind. */
+  async #note(path: string, ids: readonly number[]): Promise<void> {
+    try {
+      await this.#reserve.spend(() => writeJsonDurably(path, ids))
+    } catch (error) {
+      if (!isNoSpace(error)) throw error
+      this.#logger.warn({ path }, 'the pool is too full to note what is being removed; it is removed without')
+    }
   }
 
   async #releaseIds(ids: readonly number[]): Promise<void> {
