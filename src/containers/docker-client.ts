@@ -1,8 +1,8 @@
 import { Agent } from 'node:http'
-import Dockerode from 'dockerode'
 import { DroverError } from '../domain/errors.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
+import { Dockerode } from './dockerode.ts'
 
 /** One call to the engine; it must hand `abortSignal` on. */
 export type EngineAct<T> = (docker: Dockerode, abortSignal: AbortSignal) => Promise<T>

@@ -91,7 +91,9 @@ export const createExec = (logger: Logger): Exec => ({
   },
 
   fork(modulePath, args) {
-    return fork(modulePath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'advanced' })
+    // bin/vold's flags for a process that idles are not for one that carries data.
+    const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'ipc']
+    return fork(modulePath, args, { stdio, serialization: 'advanced', execArgv: [] })
   },
 })
 
