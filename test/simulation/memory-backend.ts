@@ -1,0 +1,364 @@
+import type {
+  Argv,
+  Backend,
+  DatasetFingerprint,
+  LiveDataset,
+  ResizingFacet,
+  SnapshotFacet,
+  StreamFacet,
+} from '../../src/backends/backend.ts'
+import type { DatasetRecord, SnapshotRecord } from '../../src/domain/dataset.ts'
+import { DroverError } from '../../src/domain/errors.ts'
+import type { VolumeId } from '../../src/domain/ids.ts'
+import { type PoolInfo, type PoolSpec, parsePoolSpec } from '../../src/domain/pool.ts'
+import { type Kernel, liveRoot } from './kernel.ts'
+import { bytesOf, changedBytes, type Dataset, type MemoryPool, type VolumeDirectory } from './memory-pool.ts'
+
+/** How the backend touches its pool; a simulation puts time and death in between. */
+export interface Hand {
+  look<T>(effect: () => T): Promise<T>
+  change<T>(what: string, effect: () => T, mayFail?: boolean): Promise<T>
+}
+
+/** At once. */
+export const quickHand: Hand = { look: async (effect) => effect(), change: async (_, effect) => effect() }
+
+/** A pool in memory that keeps the backend contract, but for what only a real file system has. */
+export class MemoryBackend implements Backend {
+  readonly spec: PoolSpec
+  readonly snapshots: SnapshotFacet
+  readonly streams: StreamFacet
+  readonly resizing: ResizingFacet
+  readonly #pool: MemoryPool
+  readonly #kernel: Kernel
+  readonly #hand: Hand
+  readonly #now: () => string
+
+  constructor(pool: MemoryPool, kernel: Kernel, hand: Hand, now: () => string) {
+    this.#pool = pool
+    this.#kernel = kernel
+    this.#hand = hand
+    this.#now = now
+    this.spec = parsePoolSpec(`btrfs:${pool.name}`)
+    this.snapshots = this.#snapshotFacet()
+    this.streams = this.#streamFacet()
+    this.resizing = { resize: (id, sizeBytes) => this.#hand.change('resize', () => this.#resize(id, sizeBytes)) }
+  }
+
+  open(): Promise<void> {
+    return this.#hand.change('pool.open', () => {
+      this.#pool.trash = []
+    })
+  }
+
+  async close(): Promise<void> {}
+
+  info(): Promise<PoolInfo> {
+    return this.#hand.look(() => ({
+      spec: this.spec.text,
+      kind: this.spec.kind,
+      totalBytes: this.#pool.totalBytes,
+      freeBytes: this.#pool.freeBytes,
+    }))
+  }
+
+  list(): Promise<{ records: DatasetRecord[]; foreign: string[] }> {
+    return this.#hand.look(() => {
+      const records: DatasetRecord[] = []
+      const foreign: string[] = []
+      for (const [id, { record }] of this.#pool.volumes) {
+        if (record !== null && isOurs(record)) records.push(record)
+        else foreign.push(id)
+      }
+      return { records, foreign }
+    })
+  }
+
+  readRecord(id: VolumeId): Promise<DatasetRecord | null> {
+    return this.#hand.look(() => {
+      const record = this.#pool.volumes.get(id)?.record ?? null
+      if (record === null || isOurs(record)) return record
+      throw new DroverError('DATASET_FOREIGN', `the record of volume ${id} has a newer format; it is left alone`)
+    })
+  }
+
+  writeRecord(record: DatasetRecord): Promise<void> {
+    const copy: DatasetRecord = structuredClone(record)
+    return this.#hand.change(
+      `record ${record.role}`,
+      () => {
+        this.#pool.directory(record.volumeId).record = copy
+        this.#pool.recordWritten(copy)
+      },
+      true,
+    )
+  }
+
+  create(id: VolumeId, { sizeBytes }: { sizeBytes: number | null }): Promise<LiveDataset> {
+    return this.#hand.change('create', () => {
+      const directory = this.#pool.directory(id)
+      if (directory.live === null) {
+        directory.live = this.#pool.newDataset(this.#now())
+        directory.live.limitBytes = sizeBytes
+        this.#pool.commit()
+      }
+      return describe(directory.live)
+    })
+  }
+
+  live(id: VolumeId): Promise<LiveDataset | null> {
+    return this.#hand.look(() => {
+      const live = this.#pool.volumes.get(id)?.live ?? null
+      return live === null ? null : describe(live)
+    })
+  }
+
+  mount(id: VolumeId, path: string): Promise<void> {
+    return this.#hand.change('mount', () => {
+      const live = this.#mustLive(id)
+      const there = this.#kernel.ownMountAt(path)
+      if (there === undefined) this.#kernel.mount(path, 'own', id, live)
+      else if (there.dataset !== live) throw busy(`something else is mounted at ${path}`)
+    })
+  }
+
+  unmount(id: VolumeId, path: string): Promise<void> {
+    return this.#hand.change('unmount', () => {
+      for (let there = this.#kernel.ownMountAt(path); there !== undefined; there = this.#kernel.ownMountAt(path)) {
+        if (there.dataset === null || there.volumeId !== id) throw busy(`something else is mounted at ${path}`)
+        try {
+          this.#kernel.unmount(path)
+        } catch {
+          throw busy(`${path} is busy`)
+        }
+      }
+    })
+  }
+
+  fingerprint(id: VolumeId): Promise<DatasetFingerprint | null> {
+    return this.#hand.look(() => {
+      const live = this.#pool.volumes.get(id)?.live ?? null
+      return live === null ? null : { device: '0:99', root: liveRoot(id), statDevice: live.ordinal }
+    })
+  }
+
+  sync(id: VolumeId): Promise<void> {
+    return this.#hand.change('sync', () => {
+      this.#mustLive(id)
+      this.#pool.commit()
+    })
+  }
+
+  destroy(id: VolumeId): Promise<void> {
+    return this.#hand.change('destroy', () => {
+      const directory = this.#pool.volumes.get(id)
+      if (directory === undefined) return
+      if (directory.record === null || !isOurs(directory.record)) {
+        throw new DroverError('DATASET_FOREIGN', `${id} has no record of Drover's and is left alone`)
+      }
+      this.#refuseIfMounted(id)
+      this.#pool.volumes.delete(id)
+      this.#pool.commit()
+    })
+  }
+
+  destroyLive(id: VolumeId): Promise<void> {
+    return this.#hand.change('destroyLive', () => {
+      const directory = this.#pool.volumes.get(id)
+      if (directory === undefined) return
+      this.#refuseIfMounted(id)
+      directory.live = null
+      this.#pool.commit()
+    })
+  }
+
+  usage(ids: readonly VolumeId[]): Promise<Map<VolumeId, number>> {
+    return this.#hand.look(() => {
+      const all = new Map<VolumeId, number>()
+      for (const id of ids) {
+        const directory = this.#pool.volumes.get(id)
+        const shown = directory?.live ?? [...(directory?.snapshots.values() ?? [])].at(-1)
+        if (shown !== undefined) all.set(id, bytesOf(shown))
+      }
+      return all
+    })
+  }
+
+  nested(id: VolumeId): Promise<string[]> {
+    return this.#hand.look(() => [...this.#mustLive(id).nested])
+  }
+
+  async settled(): Promise<void> {
+    this.#pool.trash = []
+  }
+
+  #snapshotFacet(): SnapshotFacet {
+    const at = (id: VolumeId, name: string) => this.#pool.volumes.get(id)?.snapshots.get(checked(name)) ?? null
+    return {
+      create: async (id, name, origin) => {
+        checked(name)
+        return this.#hand.change(
+          'snapshot',
+          () => {
+            const existing = at(id, name)
+            if (existing !== null) return recordOf(name, existing, origin)
+            const taken = this.#pool.snapshotOf(this.#mustLive(id), true, this.#now())
+            this.#pool.directory(id).snapshots.set(name, taken)
+            this.#pool.commit()
+            return recordOf(name, taken, origin)
+          },
+          true,
+        )
+      },
+      list: (id) =>
+        this.#hand.look(() =>
+          [...(this.#pool.volumes.get(id)?.snapshots ?? [])]
+            .toSorted(([, one], [, other]) => one.ordinal - other.ordinal)
+            .map(([name, dataset]) => recordOf(name, dataset, 'user')),
+        ),
+      destroy: (id, name) =>
+        this.#hand.change('snapshot.destroy', () => {
+          this.#pool.volumes.get(id)?.snapshots.delete(name)
+          this.#pool.commit()
+        }),
+      intact: (id, recorded) =>
+        this.#hand.look(() => {
+          const found = at(id, recorded.name)
+          if (found === null || !found.readOnly || found.uuid !== recorded.uuid) return false
+          return streamUuid(found) === recorded.streamUuid && found.lastChange <= recorded.generation
+        }),
+      unchangedSince: (id, name) =>
+        this.#hand.look(() => {
+          const live = this.#mustLive(id)
+          const taken = at(id, name)
+          if (taken === null) throw missing(id)
+          if (taken.parentUuid !== live.uuid || !taken.readOnly) return false
+          return live.lastChange === taken.lastChange
+        }),
+      changedBytes: (id, since) =>
+        this.#hand.look(() => {
+          const live = this.#mustLive(id)
+          const before = at(id, since.name)
+          return before === null ? bytesOf(live) : changedBytes(before, live)
+        }),
+    }
+  }
+
+  #streamFacet(): StreamFacet {
+    return {
+      format: 'memory-1',
+      sendCommand: (id, snapshot, base): Argv => ['memory-send', id, snapshot, base ?? ''],
+      prepareReceive: (id, partial) =>
+        this.#hand.change('prepareReceive', (): Argv => {
+          const directory = this.#mustDirectory(id)
+          directory.partials.set(partial, null)
+          return ['memory-receive', id, partial]
+        }),
+      finishReceive: (id, partial, name, expected) =>
+        this.#hand.change(
+          'finishReceive',
+          () => {
+            const directory = this.#mustDirectory(id)
+            const there = directory.snapshots.get(checked(name))
+            const arrived = there ?? directory.partials.get(partial) ?? null
+            if (arrived === null) throw missing(id)
+            if (!arrived.readOnly || streamUuid(arrived) !== expected) {
+              throw new DroverError('STREAM_FAILED', `what arrived of volume ${id} is not snapshot ${expected}`)
+            }
+            directory.snapshots.set(name, arrived)
+            if (there === undefined) directory.partials.delete(partial)
+            this.#pool.commit()
+            return recordOf(name, arrived, 'move')
+          },
+          true,
+        ),
+      abortReceive: (id, partial) =>
+        this.#hand.change('abortReceive', () => {
+          this.#pool.volumes.get(id)?.partials.delete(partial)
+          this.#pool.commit()
+        }),
+      partials: (id) => this.#hand.look(() => [...(this.#pool.volumes.get(id)?.partials.keys() ?? [])]),
+      promote: (id, snapshot, { sizeBytes }) => this.#promote(id, snapshot, sizeBytes),
+    }
+  }
+
+  /** In two steps, as it is done on a disk: what is called `live` is never half made. */
+  async #promote(id: VolumeId, snapshot: string, sizeBytes: number | null): Promise<LiveDataset> {
+    const made = await this.#hand.change(
+      'promote',
+      () => {
+        const directory = this.#mustDirectory(id)
+        const origin = directory.snapshots.get(snapshot) ?? null
+        if (directory.live !== null) {
+          if (origin !== null && directory.live.parentUuid === origin.uuid) return directory.live
+          throw new DroverError('DIVERGED', `volume ${id} has a live dataset that is not of snapshot ${snapshot}`)
+        }
+        if (origin === null) throw missing(id)
+        directory.making = this.#pool.snapshotOf(origin, false, this.#now())
+        directory.making.limitBytes = sizeBytes
+        return directory.making
+      },
+      true,
+    )
+    return this.#hand.change('promote.rename', () => {
+      const directory = this.#mustDirectory(id)
+      if (directory.live !== made) directory.live = made
+      directory.making = null
+      return describe(made)
+    })
+  }
+
+  #resize(id: VolumeId, sizeBytes: number): void {
+    const live = this.#mustLive(id)
+    if (sizeBytes < bytesOf(live)) throw new DroverError('BAD_SIZE', `volume ${id} uses ${bytesOf(live)} bytes`)
+    live.limitBytes = sizeBytes
+  }
+
+  #mustDirectory(id: VolumeId): VolumeDirectory {
+    const found = this.#pool.volumes.get(id)
+    if (found !== undefined) return found
+    throw missing(id)
+  }
+
+  #mustLive(id: VolumeId): Dataset {
+    const live = this.#pool.volumes.get(id)?.live ?? null
+    if (live !== null) return live
+    throw missing(id)
+  }
+
+  #refuseIfMounted(id: VolumeId): void {
+    const live = this.#pool.volumes.get(id)?.live ?? null
+    if (live !== null && this.#kernel.mounts.some(({ dataset }) => dataset === live)) {
+      throw busy(`volume ${id} is mounted`)
+    }
+  }
+}
+
+const isOurs = (record: { readonly formatVersion: number }): record is DatasetRecord => record.formatVersion === 1
+
+const streamUuid = (dataset: Dataset): string => dataset.receivedUuid ?? dataset.uuid
+
+const describe = ({ uuid, generation, limitBytes }: Dataset): LiveDataset => ({
+  uuid,
+  generation,
+  sizeBytes: limitBytes,
+})
+
+const recordOf = (name: string, dataset: Dataset, origin: SnapshotRecord['origin']): SnapshotRecord => ({
+  name,
+  uuid: dataset.uuid,
+  streamUuid: streamUuid(dataset),
+  generation: Math.max(dataset.bornGeneration, dataset.lastChange),
+  createdAt: dataset.createdAt,
+  origin,
+})
+
+const checked = (name: string): string => {
+  if (/^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$/.test(name)) return name
+  throw new DroverError('BAD_NAME', `snapshot name ${JSON.stringify(name)} cannot be used`)
+}
+
+const missing = (id: string): DroverError =>
+  new DroverError('DATASET_MISSING', `volume ${id} has no such dataset on this pool`)
+
+const busy = (text: string): DroverError => new DroverError('VOLUME_BUSY', `${text}; it is left alone`)

@@ -1,0 +1,138 @@
+import type { Host } from '../../src/domain/host.ts'
+import { Disk } from './disk.ts'
+import { Engine, PluginGone } from './engine.ts'
+import type { EventLoop } from './event-loop.ts'
+import { Kernel } from './kernel.ts'
+import { MemoryPool } from './memory-pool.ts'
+import type { Network } from './network.ts'
+import { SimProcess, type Steps } from './process.ts'
+import type { Random } from './random.ts'
+import type { StoreHost } from './store-host.ts'
+import type { Streams } from './transfers.ts'
+import type { Vold } from './vold.ts'
+import type { WriteLedger } from './writer.ts'
+
+/** When the simulation begins, by everybody's clock. */
+const epochStart = Date.parse('2026-11-24T00:00:00.000Z')
+
+export interface HostWorld {
+  readonly loop: EventLoop
+  readonly random: Random
+  readonly network: Network
+  readonly streams: Streams
+  readonly steps: Steps
+  readonly ledger: WriteLedger
+  start(host: SimHost, process: SimProcess): Promise<Vold>
+  note(text: string): void
+}
+
+/** A machine: what is on its disks outlives everything, what its kernel and its engine hold outlives `vold`. */
+export class SimHost {
+  readonly row: Host
+  readonly pool: MemoryPool
+  readonly kernel: Kernel
+  readonly disk = new Disk()
+  readonly engine: Engine
+  readonly network: Network
+  readonly streams: Streams
+  /** On the control host. */
+  readonly store: StoreHost | null
+  bootId = 'boot-1'
+  /** How far its clock is off, in ms. */
+  clockOffset = 0
+  vold: Vold | null = null
+  process: SimProcess | null = null
+  /** The power is off. */
+  dark = false
+  readonly #world: HostWorld
+  #lives = 0
+  #boots = 1
+
+  constructor(row: Host, store: StoreHost | null, world: HostWorld) {
+    this.row = row
+    this.store = store
+    this.network = world.network
+    this.streams = world.streams
+    this.#world = world
+    this.pool = new MemoryPool(`/pool-${row.name}`)
+    this.kernel = new Kernel(this.pool)
+    const { loop, random, ledger } = world
+    this.engine = new Engine(row.name, { loop, random, kernel: this.kernel, ledger, plugin: this.#plugin() })
+  }
+
+  get name(): string {
+    return this.row.name
+  }
+
+  wallClock(): number {
+    return epochStart + Math.floor(this.#world.loop.now) + this.clockOffset
+  }
+
+  /** Starts `vold`, and again a second later whenever a start fails, as systemd does. */
+  startVold(): void {
+    if (this.process !== null || this.dark) return
+    const { loop, random, steps } = this.#world
+    const process = new SimProcess(`${this.name}.${++this.#lives}`, loop, random, steps)
+    this.process = process
+    this.#world.note(`${process.name} starts`)
+    this.#world.start(this, process).then(
+      (vold) => {
+        if (process.alive) this.vold = vold
+      },
+      (error: unknown) => {
+        if (!process.alive) return
+        this.#world.note(`${process.name} cannot start: ${error}`)
+        this.killVold()
+        loop.after(1_000, () => this.startVold())
+      },
+    )
+  }
+
+  /** kill -9 */
+  killVold(): void {
+    if (this.process === null) return
+    this.#world.note(`${this.process.name} is killed`)
+    const dead = this.process
+    this.process = null
+    this.vold = null
+    dead.end()
+  }
+
+  powerFails(): void {
+    this.#world.note(`${this.name} loses power`)
+    this.dark = true
+    this.killVold()
+    this.engine.powerFails()
+    this.kernel.powerFails()
+    this.pool.powerFails()
+  }
+
+  boot(): void {
+    if (!this.dark) return
+    this.#world.note(`${this.name} boots`)
+    this.dark = false
+    this.bootId = `boot-${++this.#boots}`
+    void this.engine.restart()
+    this.startVold()
+  }
+
+  #plugin() {
+    const asked = <T>(
+      call: (vold: Vold & { service: NonNullable<Vold['service']> }) => Promise<T>,
+    ): Promise<T> | null => {
+      const { vold } = this
+      const service = vold?.service ?? null
+      if (vold === null || service === null) return null
+      return new Promise((resolve, reject) => {
+        const forget = vold.process.whenEnded(() => reject(new PluginGone()))
+        call({ ...vold, service })
+          .then(resolve, reject)
+          .finally(forget)
+      })
+    }
+    return {
+      mount: (name: string, caller: string) => asked(({ service }) => service.mount(name, caller)),
+      unmount: (name: string, caller: string) => asked(({ service }) => service.unmount(name, caller)),
+    }
+  }
+}
