@@ -1,0 +1,551 @@
+/*
+ * Who may write a volume: the ownership protocol of docs/move-protocol.md, for spin. README.md beside this file tells what is
+ * covered and what is left out, and how to run it.
+ *
+ * Three hosts, the control role, one volume, two moves after each other. The network is the set of commands ever sent: each may
+ * arrive at any time, any number of times, or never. A party that is down is one that takes no step; a crash loses what is not on
+ * disk and may come between any two durable writes. Faults of every kind happen without limit until `calm` is set, at any moment;
+ * from then on none does, and every run must come to rest with one writer who holds every acknowledged write.
+ *
+ * -DRESTORE: the store may be put back to an old copy, once. -DROLLBACK: so may the disk of a host. -DMISSING: a target may lose
+ * what it prepared. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. -DBREAK_...: a rule is broken.
+ */
+
+#ifndef WRITES
+#define WRITES 2
+#endif
+#ifndef MOVES
+#define MOVES 2
+#endif
+#ifndef SNAPS
+#define SNAPS 2 /* how often S is taken before the move gives up */
+#endif
+#define HOSTS 3
+
+mtype:role = { nothing, owner, sealed, released, receiving, prepared, refused, replica };
+mtype:state = { unknown, open, verified, committed, taken_up, done, aborted };
+/* What the mover is about; those up to `commit` are also the phases that the store records. */
+mtype:step = { down, idle, plan, plan2, quiesce, delta, verify, release, reopen, commit, activate, retire, finish, undoing, giveback };
+mtype:reply = { silent, ok, no, changed, gone };
+
+/* Commands, as bits of sent[move]. Those with a step carry the number k of the final snapshot: bit + k - 1. */
+#define BEGIN_S 0
+#define BEGIN_T 1
+#define SEAL    2
+#define SNAP    3
+#define PREPARE 5
+#define REOPEN  7
+#define RELEASE 9
+#define ACTIVATE 11
+#define RETIRE  12
+#define FINISH  13
+#define UNDO    14
+#define UNDO_STORED 15
+#define REFUSE  16
+#define NOTHING 31
+
+/* What each host has on disk, and whether a writer has the volume mounted. */
+typedef Host {
+  mtype:role role;
+  byte epoch;    /* of the record: the last one that it owned or was superseded at */
+  byte seen;     /* ledger: the highest epoch heard of */
+  byte ended;    /* ledger: bit mv: move mv has ended here */
+  byte move;     /* the move that the role belongs to; 0: none */
+  byte snap;     /* the final snapshot of the record, by number; on a target also one given up */
+  byte data;     /* how many writes the live dataset holds */
+  bit mounted;
+#ifdef BREAK_SYNC
+  bit loose;     /* told, not yet on disk */
+#endif
+};
+Host H[HOSTS];
+
+/* The store. */
+byte s_owner, s_epoch = 1, s_reserved = 1, s_open;
+mtype:state r_state[3];
+mtype:step r_phase[3];
+bit r_cancel[3];
+byte r_snap[3];
+
+/* A move's command: fixed when it begins, whatever the store forgets. */
+byte made;
+byte source[3], target[3], epoch[3], back[3];
+#define RETURN(mv) (epoch[mv] + 1)
+int sent[3];
+byte returned[3]; /* the epoch at which an abort gave the volume back */
+byte chosen[3];   /* the snapshot that was committed, as `activate` names it */
+
+/* Final snapshots on the source, read-only: writes held + 1; 0: not taken. Index 2m + k. */
+byte taken[7];
+#define TAKEN(mv, k) taken[2 * (mv) + (k)]
+
+/* The mover: volatile. */
+mtype:step pc = idle;
+byte c_move;
+byte c_wait = NOTHING;
+mtype:reply answer = silent;
+
+bit calm;
+byte acked; /* ghost: writes acknowledged */
+
+#define SENT(mv, x) ((sent[mv] >> (x)) & 1)
+#define ASKED(mv, x) (c_move == (mv) && c_wait == (x) && answer == silent)
+#define ENDED(h, mv) ((H[h].ended >> (mv)) & 1)
+#ifdef BREAK_STALE
+#define STALE(h, mv) 0
+#define GONE(h, mv) 0
+#else
+#define STALE(h, mv) (ENDED(h, mv) || RETURN(mv) < H[h].seen)
+#define GONE(h, mv) ENDED(h, mv)
+#endif
+#define MAX(a, b) ((a) > (b) -> (a) : (b))
+
+#ifdef RESTORE
+byte s_seq, memory; /* commit sequence of the store; the highest one that hosts remember */
+#define CHANGE s_seq++
+#ifdef BREAK_BEHIND
+#define BEHIND 0
+#else
+#define BEHIND (s_seq < memory)
+#endif
+#ifdef BREAK_REMEMBER
+#define REMEMBER skip
+#else
+#define REMEMBER memory = MAX(memory, s_seq)
+#endif
+#else
+#define CHANGE skip
+#define BEHIND 0
+#define REMEMBER skip
+#endif
+
+inline reply_with(mv, x, r) { if :: ASKED(mv, x) -> answer = r :: else fi }
+inline hear(h, mv) { H[h].seen = MAX(H[h].seen, RETURN(mv)) }
+
+/* Both hosts refuse whatever comes late of a move that has ended on them: what it leaves behind makes no difference any more. */
+#ifdef BREAK_STALE
+inline forget(mv) { skip }
+#else
+inline forget(mv) {
+  if
+  :: (r_state[mv] == aborted || r_state[mv] == done) && ENDED(source[mv], mv) && ENDED(target[mv], mv) ->
+     sent[mv] = 1 << UNDO_STORED;
+     TAKEN(mv, 1) = 0;
+     TAKEN(mv, 2) = 0;
+     chosen[mv] = 0;
+     returned[mv] = 0;
+     r_cancel[mv] = 0;
+     r_phase[mv] = idle;
+     r_snap[mv] = 0;
+     r_state[mv] = done
+  :: else
+  fi
+}
+#endif
+
+inline has_ended(h, mv) {
+  H[h].ended = H[h].ended | (1 << (mv));
+  hear(h, mv);
+  H[h].move = 0;
+  H[h].snap = 0;
+  forget(mv)
+}
+
+/* ---- A host as the source of move mv ---------------------------------------------------------------------------------------- */
+
+#define GOT_S(h, mv, x) (source[mv] == (h) && SENT(mv, x))
+#define ASKED_S(h, mv, x) (source[mv] == (h) && ASKED(mv, x))
+#define MINE(h, mv) (H[h].move == (mv))
+#define CAN_BEGIN_S(h, mv) (!STALE(h, mv) && (MINE(h, mv) || (H[h].role == owner && H[h].move == 0)))
+#define CAN_SEAL(h, mv) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || H[h].role == sealed))
+#ifdef BREAK_STEP
+#define CAN_SNAP(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && H[h].role == sealed)
+#else
+#define CAN_SNAP(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && H[h].role == sealed && (k) >= H[h].snap)
+#endif
+#define CAN_RELEASE(h, mv) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == sealed || H[h].role == released))
+#ifdef BREAK_PROOF
+#define UNCHANGED(h, mv, k) (H[h].snap == (k))
+#else
+#define UNCHANGED(h, mv, k) (H[h].snap == (k) && TAKEN(mv, k) == H[h].data + 1)
+#endif
+#ifdef BREAK_KILL
+#define STOP_WRITER(h) skip
+#else
+#define STOP_WRITER(h) H[h].mounted = 0
+#endif
+#ifdef BREAK_TIMEOUT
+#define CAN_UNDO(h) 1
+#else
+#define CAN_UNDO(h) (H[h].role == owner || H[h].role == sealed)
+#endif
+#define WOULD_RELEASE(h, mv, k) (H[h].role == sealed && (H[h].mounted || UNCHANGED(h, mv, k)))
+
+/* Owner again: first the role, then the end of the move. A crash may come between. */
+inline undo(h, mv, x, at) {
+  H[h].role = owner;
+  H[h].epoch = MAX(H[h].epoch, at);
+  H[h].snap = 0;
+  if
+  :: has_ended(h, mv); reply_with(mv, x, ok)
+  :: !calm
+  fi
+}
+
+/* With the number k of the final snapshot. */
+inline source_with(h, mv, k) {
+  if
+  :: GOT_S(h, mv, SNAP + k) && CAN_SNAP(h, mv, k + 1) && (TAKEN(mv, k + 1) == 0 || H[h].snap != k + 1 || ASKED(mv, SNAP + k)) ->
+     if :: TAKEN(mv, k + 1) == 0 -> TAKEN(mv, k + 1) = H[h].data + 1 :: else fi;
+     H[h].snap = k + 1;
+     hear(h, mv);
+     reply_with(mv, SNAP + k, ok)
+  :: ASKED_S(h, mv, SNAP + k) && !CAN_SNAP(h, mv, k + 1) -> answer = no
+
+     /* Kill what was paused, unmount, then the unchanged proof: only then `released` is written. */
+  :: GOT_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && (WOULD_RELEASE(h, mv, k + 1) || ASKED(mv, RELEASE + k)) ->
+     hear(h, mv);
+     if
+     :: H[h].role == released -> reply_with(mv, RELEASE + k, ok)
+     :: else ->
+        STOP_WRITER(h);
+        if
+        :: UNCHANGED(h, mv, k + 1) -> H[h].role = released; reply_with(mv, RELEASE + k, ok)
+        :: else -> reply_with(mv, RELEASE + k, changed)
+        fi
+     fi
+  :: ASKED_S(h, mv, RELEASE + k) && !CAN_RELEASE(h, mv) -> answer = no
+  fi
+}
+
+inline source_of(h, mv) {
+  if
+  :: GOT_S(h, mv, BEGIN_S) && CAN_BEGIN_S(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_S)) ->
+     hear(h, mv);
+     H[h].move = mv;
+     reply_with(mv, BEGIN_S, ok)
+  :: ASKED_S(h, mv, BEGIN_S) && !CAN_BEGIN_S(h, mv) -> answer = no
+
+  :: GOT_S(h, mv, SEAL) && CAN_SEAL(h, mv) && (H[h].role == owner || ASKED(mv, SEAL)) ->
+     hear(h, mv);
+     H[h].role = sealed;
+     reply_with(mv, SEAL, ok)
+  :: ASKED_S(h, mv, SEAL) && !CAN_SEAL(h, mv) -> answer = no
+
+  :: GOT_S(h, mv, UNDO) && MINE(h, mv) && !GONE(h, mv) && CAN_UNDO(h) -> undo(h, mv, UNDO, 0)
+  :: ASKED_S(h, mv, UNDO) && (!MINE(h, mv) || GONE(h, mv)) -> answer = ok
+  :: ASKED_S(h, mv, UNDO) && MINE(h, mv) && !CAN_UNDO(h) -> answer = no
+  :: GOT_S(h, mv, UNDO_STORED) && MINE(h, mv) && !GONE(h, mv) && (H[h].role != replica) -> undo(h, mv, UNDO_STORED, returned[mv])
+
+  :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && MINE(h, mv) && (H[h].role == released || H[h].role == replica) ->
+     H[h].role = replica;
+     H[h].epoch = epoch[mv];
+     if :: has_ended(h, mv); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
+  :: ASKED_S(h, mv, RETIRE) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
+  fi
+}
+
+/* ---- A host as the target of move mv ---------------------------------------------------------------------------------------- */
+
+#define GOT_T(h, mv, x) (target[mv] == (h) && SENT(mv, x))
+#define ASKED_T(h, mv, x) (target[mv] == (h) && ASKED(mv, x))
+#define FREE(h) (H[h].role == nothing || H[h].role == replica || H[h].role == refused)
+#define CAN_BEGIN_T(h, mv) (!STALE(h, mv) && (MINE(h, mv) || FREE(h)))
+#ifdef BREAK_STEP
+#define CAN_PREPARE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && TAKEN(mv, k) != 0 && (H[h].role == receiving || H[h].role == prepared))
+#define CAN_REOPEN(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == receiving || H[h].role == prepared))
+#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || H[h].role == prepared))
+#else
+/* Only a later snapshot replaces one that was prepared or given up; only the one that is named is given up, or taken. */
+#define CAN_PREPARE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && TAKEN(mv, k) != 0 && \
+  ((H[h].role == receiving && (k) > H[h].snap) || (H[h].role == prepared && (k) >= H[h].snap)))
+#define CAN_REOPEN(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && \
+  ((H[h].role == receiving && (k) >= H[h].snap) || (H[h].role == prepared && (k) == H[h].snap)))
+#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || (H[h].role == prepared && (k) == H[h].snap)))
+#endif
+
+#if defined(BREAK_STREAM)
+#define ARRIVED(h) if :: skip :: H[h].data = 0 fi
+#elif defined(BREAK_SYNC)
+#define ARRIVED(h) H[h].loose = 1
+#else
+#define ARRIVED(h) skip
+#endif
+
+inline target_with(h, mv, k) {
+  if
+     /* The stream of S arrives and is proved; a writable dataset of it, synced, then the record. */
+  :: GOT_T(h, mv, PREPARE + k) && CAN_PREPARE(h, mv, k + 1) &&
+     (H[h].role != prepared || H[h].snap != k + 1 || ASKED(mv, PREPARE + k)) ->
+     hear(h, mv);
+     if
+     :: H[h].role == prepared && H[h].snap == k + 1
+     :: else ->
+        H[h].role = prepared;
+        H[h].snap = k + 1;
+        H[h].data = TAKEN(mv, k + 1) - 1;
+        ARRIVED(h)
+     fi;
+     reply_with(mv, PREPARE + k, ok)
+  :: ASKED_T(h, mv, PREPARE + k) && !CAN_PREPARE(h, mv, k + 1) -> answer = no
+
+  :: GOT_T(h, mv, REOPEN + k) && CAN_REOPEN(h, mv, k + 1) && (H[h].role == prepared || ASKED(mv, REOPEN + k)) ->
+     H[h].role = receiving;
+     H[h].data = 0;
+     reply_with(mv, REOPEN + k, ok)
+  :: ASKED_T(h, mv, REOPEN + k) && !CAN_REOPEN(h, mv, k + 1) -> answer = no
+  fi
+}
+
+inline target_of(h, mv) {
+  if
+  :: GOT_T(h, mv, BEGIN_T) && CAN_BEGIN_T(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_T)) ->
+     if
+     :: MINE(h, mv)
+     :: else -> hear(h, mv); H[h].move = mv; H[h].role = receiving; H[h].snap = 0; H[h].data = 0
+     fi;
+     reply_with(mv, BEGIN_T, ok)
+  :: ASKED_T(h, mv, BEGIN_T) && !CAN_BEGIN_T(h, mv) -> answer = no
+
+  :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && (H[h].role == prepared || ASKED(mv, ACTIVATE)) ->
+     if
+     :: H[h].role == owner
+     :: else -> H[h].role = owner; H[h].epoch = epoch[mv]
+     fi;
+     reply_with(mv, ACTIVATE, ok)
+  :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) -> answer = no
+
+  :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv); reply_with(mv, FINISH, ok)
+  :: ASKED_T(h, mv, FINISH) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
+
+  :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) ->
+     if
+     :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv); H[h].role = nothing; H[h].data = 0; reply_with(mv, REFUSE, ok) :: !calm fi
+     :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget(mv); reply_with(mv, REFUSE, ok)
+     fi
+  :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) -> answer = ok
+  :: ASKED_T(h, mv, REFUSE) && MINE(h, mv) && H[h].role == owner -> answer = no
+  fi
+}
+
+/* ---- The engine, the writer and the watchdog of a host ------------------------------------------------------------------------ */
+
+#define MOUNTED (H[0].mounted + H[1].mounted + H[2].mounted)
+#ifdef BREAK_SEAL
+#define MAY_MOUNT(h) (H[h].role == owner || H[h].role == sealed)
+#else
+#define MAY_MOUNT(h) (H[h].role == owner)
+#endif
+/* The control role calls a sealed source every few seconds. */
+#define HEARS_CONTROL(h) (c_move == H[h].move && (pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen))
+#ifdef BREAK_TIMEOUT
+#define WAITING(h) (H[h].role == sealed || H[h].role == released)
+#else
+#define WAITING(h) (H[h].role == sealed)
+#endif
+
+proctype host(byte h) {
+end:
+  do
+  :: atomic { H[h].move == 1 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 1, NOTHING, 0) }
+  :: atomic { H[h].move == 2 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 2, NOTHING, 0) }
+     /* The engine restarts containers by itself, people start others. */
+  :: atomic { !H[h].mounted && MAY_MOUNT(h) ->
+       H[h].mounted = 1;
+       assert(MOUNTED == 1);          /* never two writers */
+       assert(H[h].data == acked)     /* no acknowledged write is lost */
+     }
+     /* A sealed source stops its writers; before that they end, or the power fails. */
+  :: atomic { H[h].mounted && (H[h].role == sealed || !calm) -> H[h].mounted = 0 }
+#ifdef BREAK_SYNC
+  :: atomic { H[h].loose && !calm -> H[h].loose = 0; H[h].data = 0 }
+#endif
+     /* Also under the seal: what is paused may be thawed by anybody. */
+  :: atomic { H[h].mounted && acked < WRITES -> H[h].data++; acked = H[h].data }
+
+  :: atomic { source_of(h, 1) }
+  :: atomic { source_with(h, 1, 0) }
+  :: atomic { source_with(h, 1, 1) }
+  :: atomic { target_of(h, 1) }
+  :: atomic { target_with(h, 1, 0) }
+  :: atomic { target_with(h, 1, 1) }
+  :: atomic { source_of(h, 2) }
+  :: atomic { source_with(h, 2, 0) }
+  :: atomic { source_with(h, 2, 1) }
+  :: atomic { target_of(h, 2) }
+  :: atomic { target_with(h, 2, 0) }
+  :: atomic { target_with(h, 2, 1) }
+  od
+}
+
+/* ---- The control role ------------------------------------------------------------------------------------------------------- */
+
+#define BEFORE_COMMIT (pc == plan || pc == plan2 || pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen)
+#define M c_move
+#define K r_snap[c_move]
+
+/* What the store has changed is remembered by a host before any command follows from it. */
+inline send(mv, x) { REMEMBER; sent[mv] = sent[mv] | (1 << (x)) }
+inline call(next, x) { send(M, x); pc = next; c_wait = x; answer = silent }
+inline rest(at) { pc = at; c_move = 0; c_wait = NOTHING; answer = silent }
+
+inline begin(to) {
+  made++;
+  M = made;
+  source[M] = s_owner;
+  target[M] = to;
+  epoch[M] = s_reserved + 1;
+  s_reserved = s_reserved + 2;
+  s_open = M;
+  r_state[M] = open;
+  r_phase[M] = plan;
+  K = 1;
+  CHANGE;
+  call(plan, BEGIN_S)
+}
+
+inline enter(phase) {
+  r_phase[M] = phase;
+  if
+  :: phase == plan -> call(plan, BEGIN_S)
+  :: phase == quiesce -> call(quiesce, SEAL)
+  :: phase == delta -> call(delta, SNAP + K - 1)
+  :: phase == verify -> call(verify, PREPARE + K - 1)
+  :: phase == release -> r_state[M] = verified; call(release, RELEASE + K - 1)
+  :: phase == commit -> pc = commit; c_wait = NOTHING; answer = silent
+  :: else
+  fi
+}
+
+inline abort(mv, at) {
+  r_state[mv] = aborted;
+  returned[mv] = at;
+  s_owner = source[mv];
+  s_epoch = at;
+  s_open = 0;
+  CHANGE;
+  forget(mv);
+  rest(idle)
+}
+#ifdef BREAK_ABORT_ORDER
+#define ABORT_LATE returned[M] = RETURN(M); call(undoing, UNDO_STORED)
+#else
+#define ABORT_LATE abort(M, RETURN(M))
+#endif
+
+/* Before release was recorded the writer is put back first, then the abort is stored; after that the other way round. */
+inline undo_move() {
+  if
+  :: BEHIND -> rest(down)
+  :: else ->
+     if
+     :: r_phase[M] == release || r_phase[M] == commit -> ABORT_LATE
+     :: else -> call(undoing, UNDO)
+     fi
+  fi
+}
+
+inline resume() {
+  if
+  :: s_open == 0 -> rest(idle)
+  :: else ->
+     M = s_open;
+     if
+     :: r_state[M] == committed -> call(activate, ACTIVATE)
+     :: r_state[M] == taken_up -> call(retire, RETIRE)
+     :: else ->
+        if
+        :: r_cancel[M] -> undo_move()
+        :: else -> enter(r_phase[M])
+        fi
+     fi
+  fi
+}
+
+proctype control() {
+end:
+  do
+  :: atomic { pc == idle && s_open == 0 && made < MOVES && !BEHIND ->
+       if
+       :: begin((s_owner + 1) % HOSTS)
+       :: made > 0 -> begin((s_owner + 2) % HOSTS)
+       fi
+     }
+  :: atomic { pc == plan && answer == ok -> call(plan2, BEGIN_T) }
+  :: atomic { pc == plan2 && answer == ok -> enter(quiesce) }
+  :: atomic { pc == quiesce && answer == ok -> enter(delta) }
+  :: atomic { pc == delta && answer == ok -> enter(verify) }
+  :: atomic { pc == verify && answer == ok -> enter(release) }
+  :: atomic { pc == release && answer == ok -> enter(commit) }
+  :: atomic { pc == release && answer == changed -> call(reopen, REOPEN + K - 1) }
+  :: atomic { pc == reopen && answer == ok ->
+       if
+       :: K < SNAPS -> K = K + 1; r_state[M] = open; enter(delta)
+       :: else -> undo_move()
+       fi
+     }
+  :: atomic { pc == commit && !r_cancel[M] && !BEHIND ->
+       r_state[M] = committed;
+       s_owner = target[M];
+       s_epoch = epoch[M];
+       chosen[M] = K;
+       CHANGE;
+       pc = activate
+     }
+  :: atomic { pc == activate && c_wait == NOTHING -> call(activate, ACTIVATE) }
+  :: atomic { pc == activate && answer == ok -> r_state[M] = taken_up; CHANGE; call(retire, RETIRE) }
+  :: atomic { pc == activate && answer == no -> call(giveback, REFUSE) }
+  :: atomic { pc == retire && answer == ok -> call(finish, FINISH) }
+  :: atomic { pc == finish && answer == ok -> r_state[M] = done; s_open = 0; CHANGE; forget(M); rest(idle) }
+  :: atomic { pc == giveback && answer == ok -> abort(M, RETURN(M)) }
+  :: atomic { pc == giveback && answer == no -> call(activate, ACTIVATE) }
+
+     /* Whatever fails before commit undoes the move: a refusal, a cancel, an answer that did not come in time. */
+  :: atomic { BEFORE_COMMIT && (answer == no || r_cancel[M] || !calm) -> undo_move() }
+  :: atomic { pc == commit && r_cancel[M] -> undo_move() }
+  :: atomic { pc == undoing && (answer != silent || !calm) ->
+       if
+       :: c_wait == UNDO -> abort(M, s_epoch)
+       :: else -> abort(M, RETURN(M))
+       fi
+     }
+
+     /* The reconciler: what has ended in the store is ended on the hosts. */
+  :: atomic { r_state[1] == aborted && !SENT(1, UNDO_STORED) -> send(1, UNDO_STORED); send(1, REFUSE) }
+  :: atomic { r_state[2] == aborted && !SENT(2, UNDO_STORED) -> send(2, UNDO_STORED); send(2, REFUSE) }
+
+     /* A person cancels: a compare-and-swap on the move's row. */
+  :: atomic { !calm && s_open != 0 && !r_cancel[s_open] && (r_state[s_open] == open || r_state[s_open] == verified) ->
+       r_cancel[s_open] = 1
+     }
+     /* kill -9, and the start after it. */
+  :: atomic { pc != down && pc != idle && !calm -> rest(down) }
+  :: atomic { pc == down && !BEHIND -> resume() }
+  od
+}
+
+/* ---- Rest --------------------------------------------------------------------------------------------------------------------- */
+
+#define WRITES_HERE(h) (H[h].role == owner && H[h].mounted && H[h].data == acked && s_owner == (h))
+
+proctype rest_of_time() {
+  /* Faults may end at any moment, also never. */
+  calm = 1;
+  /* When nothing is left to do. */
+  timeout -> assert(s_open == 0 && MOUNTED == 1 && (WRITES_HERE(0) || WRITES_HERE(1) || WRITES_HERE(2)))
+}
+
+init {
+  atomic {
+    H[0].role = owner;
+    H[0].epoch = 1;
+    H[0].seen = 1;
+    H[1].role = nothing;
+    H[2].role = nothing;
+    run host(0);
+    run host(1);
+    run host(2);
+    run control();
+    run rest_of_time()
+  }
+}
