@@ -147,6 +147,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       transfers,
       firstMount,
       version,
+      agentOf: (hostId) => {
+        const other = membership.members().find(({ id }) => id === hostId)
+        if (other !== undefined) return agentOf(other)
+        throw new DroverError('NO_SUCH_HOST', `host ${hostId} is no member of the cluster any more`)
+      },
       dataAddress: () => dataAddress,
       uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar) =>
         peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, {

@@ -18,8 +18,8 @@ export interface AgentRouteParts {
 /** A move's specifications of many containers, and a table of thousands of volumes. */
 const bodyLimitBytes = 64 * 2 ** 20
 
-/** What any host of the cluster may ask; the rest is for the control role. */
-const forAll: readonly string[] = ['ping', 'ownedSince']
+/** What any host of the cluster may ask (a source that lost the control role: a refusal); the rest is for the control role. */
+const forAll: readonly string[] = ['ping', 'ownedSince', 'refuseTarget']
 
 /** The agent's calls over HTTP: POST /agent/METHOD with the arguments as JSON, `{"result": ...}` back. */
 export const createAgentRoutes = (parts: AgentRouteParts): Router => {

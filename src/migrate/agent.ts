@@ -98,10 +98,13 @@ export interface Agent {
   seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void>
   /** Journals the containers, disarms, then stops or pauses them; with `stop` the file system is unmounted when it returns. */
   quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }>
-  /** Resets the watchdog of a sealed source. */
+  /** Resets the watchdog of a sealed or released source. */
   keepAlive(args: MoveCommand): Promise<void>
-  /** Kill, unmount, unchanged proof, then `released`. `changed`: something was written after S, back to delta. */
-  release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }>
+  /**
+   * Kill, unmount, unchanged proof, then `released`. `changed`: something was written after S, back to delta. A released source
+   * that hears no more from the control role settles the move with the target alone, which is why it is told who that is.
+   */
+  release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }>
   /** sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. */
   undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void>
   /** released -> replica(n, base), containers that were carried removed, live dataset dropped. */
@@ -141,7 +144,10 @@ export interface Agent {
   awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }>
   /** Drops the move's own things but the base. */
   finishTarget(args: MoveCommand & { base: string }): Promise<void>
-  /** Gives the move up durably, then removes what it made here. @throws TOO_LATE when this host is owner already */
+  /**
+   * Gives the move up durably, then removes what it made here. Asked by the control role, or by a source that has lost it.
+   * @throws TOO_LATE when this host is owner already
+   */
   refuseTarget(args: MoveCommand): Promise<void>
 
   // Both ends.

@@ -1,7 +1,7 @@
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
-import type { VolumeId } from '../domain/ids.ts'
+import type { HostId, VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
@@ -21,6 +21,8 @@ export interface LocalAgentParts {
   readonly transfers: TransferService
   readonly firstMount: FirstMount
   readonly version: string
+  /** Another host of the cluster. @throws HOST_UNREACHABLE, NO_SUCH_HOST */
+  readonly agentOf: (hostId: HostId) => Pick<Agent, 'refuseTarget'>
   /** ADDR:PORT that other hosts reach the data port at. */
   readonly dataAddress: () => string
   /** Sends an image's tar to another host. */
@@ -30,7 +32,7 @@ export interface LocalAgentParts {
 
 /** This host's own agent, and what must be taken up again after a restart of `vold`. */
 export interface LocalAgent extends Agent {
-  /** Sealed sources get their watchdog back. */
+  /** Sealed and released sources get their watchdog back. */
   recover(): Promise<void>
   /** Drops replicas and bases whose time is over. */
   sweep(): Promise<void>
@@ -41,15 +43,13 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const { host, runtime, transfers, firstMount } = parts
   const journal = new MoveJournal(host.dataDir, host.machine.files)
   const sessions = new Sessions(host.clock)
-  const watchdog = new Watchdog(host.clock, host.logger, (command) => unseal(command))
+  const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
   const source = new SourceSide(host, runtime, journal, watchdog)
   const target = new TargetSide(host, runtime, journal, firstMount)
 
-  const unseal = async (command: MoveCommand): Promise<void> => {
-    const held = await host.held(command.volumeId)
-    if (held?.record.moveId !== command.moveId || !['sealed', 'owner'].includes(held.record.role)) return
+  const settleAlone = async (command: MoveCommand): Promise<void> => {
     await sessions.abortAll(command.moveId)
-    await source.undoSource({ ...command, ownerEpoch: held.record.epoch, abortStored: false })
+    await source.settleAlone(command, (hostId, refused) => parts.agentOf(hostId).refuseTarget(refused))
   }
 
   const holding = async (held: Held): Promise<Holding> => {
@@ -138,7 +138,8 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
 
     recover: async () => {
       for (const { record } of await host.allHeld()) {
-        if (record.role === 'sealed' && record.moveId !== null) watchdog.watch(commandFrom(host, record, record.moveId))
+        if (record.moveId === null || !['sealed', 'released'].includes(record.role)) continue
+        watchdog.watch(commandFrom(host, record, record.moveId))
       }
     },
     sweep: () => sweep(host),

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { ContainerSpec } from '../containers/runtime.ts'
-import type { MoveId } from '../domain/ids.ts'
+import type { HostId, MoveId } from '../domain/ids.ts'
 import { diskFiles, type Files } from '../lib/files.ts'
 import type { MoveCommand, PreparedContainer } from './agent.ts'
 
@@ -14,6 +14,8 @@ export interface SourceJournal {
   readonly killed: boolean
   /** The engine was told to stop them; one that still runs may be about to end. */
   readonly stopping: boolean
+  /** Set before `released` is written: whom to settle with should the control role be gone. */
+  readonly targetHostId: HostId | null
 }
 
 export interface TargetJournal {

@@ -7,7 +7,8 @@ import { steps } from './steps.ts'
 
 const keepAliveMs = 5_000
 const retryMs = { first: 200, most: 5_000 }
-const sealedPhases = ['quiesce', 'delta', 'verify', 'release']
+/** In these the source's writers are stopped, and it waits for word of the control role. */
+const waitingPhases = ['quiesce', 'delta', 'verify', 'release', 'commit', 'activate', 'retire']
 
 /** Runs moves: each phase is journaled before it acts, whatever fails before commit is undone, after it only forward. */
 export class Mover {
@@ -164,7 +165,7 @@ export class Mover {
 
   #keepAlive(context: MoveContext): () => void {
     return every(this.#parts.clock, keepAliveMs, () => {
-      if (sealedPhases.includes(context.move.phase)) void attempt(() => context.source.keepAlive(context.command))
+      if (waitingPhases.includes(context.move.phase)) void attempt(() => context.source.keepAlive(context.command))
     })
   }
 

@@ -1,7 +1,7 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
-import type { VolumeId } from '../domain/ids.ts'
+import type { HostId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
@@ -172,11 +172,11 @@ export class SourceSide {
   }
 
   /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
-  release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
+  release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }> {
     return this.#turns.run(args.volumeId, () => this.#release(args))
   }
 
-  async #release(args: MoveCommand & { snapshot: string }): Promise<{ changed: boolean }> {
+  async #release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }> {
     this.#watchdog.watch(args)
     const before = await heldIn(this.#host, args, 'sealed', 'released')
     if (before.record.role === 'released') return { changed: false }
@@ -188,9 +188,9 @@ export class SourceSide {
       )
     if (journal.mode === 'pause' && !journal.killed) {
       // Journaled before the kill: from here on an undo is a restart.
-      await this.#journal.writeSource({ ...journal, killed: true })
+      await this.#journal.writeSource({ ...journal, killed: true, targetHostId: args.targetHostId })
       await killAll(this.#runtime, journal.specs)
-    }
+    } else await this.#journal.writeSource({ ...journal, targetHostId: args.targetHostId })
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'sealed')
       await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
@@ -198,9 +198,22 @@ export class SourceSide {
       await proveUnused(this.#host, held)
       if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
       await write(held, { role: 'released', seen: Math.max(held.record.seen, args.epoch) })
-      this.#watchdog.forget(args.moveId)
       return { changed: false }
     })
+  }
+
+  /** The control role is silent. A seal is ours to end; a release only after the target has durably refused. */
+  async settleAlone(command: MoveCommand, refuseAt: (target: HostId, command: MoveCommand) => Promise<void>) {
+    const held = await this.#host.held(command.volumeId)
+    if (held?.record.moveId !== command.moveId) return
+    const { role, epoch } = held.record
+    if (role === 'owner' || role === 'sealed') {
+      await this.undoSource({ ...command, ownerEpoch: epoch, abortStored: false })
+    }
+    const journal = await this.#journal.source(command.moveId)
+    if (role !== 'released' || journal === null || journal.targetHostId === null) return
+    await refuseAt(journal.targetHostId, journal.command)
+    await this.undoSource({ ...journal.command, ownerEpoch: journal.command.returnEpoch, abortStored: true })
   }
 
   undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
@@ -242,6 +255,7 @@ export class SourceSide {
       const found = await this.#host.held(args.volumeId)
       if (found?.record.moveId === args.moveId) await this.#becomeReplica(args)
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+      this.#watchdog.forget(args.moveId)
       await this.#journal.drop(args.moveId, 'source')
     })
   }
@@ -270,6 +284,7 @@ export class SourceSide {
       specs,
       killed: false,
       stopping: false,
+      targetHostId: null,
     }
     await this.#journal.writeSource(journal)
     return journal

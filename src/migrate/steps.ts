@@ -95,7 +95,11 @@ export const steps: { readonly [P in Phase]: Step } = {
 
   async release(context) {
     const { source, target, command, parts } = context
-    const { changed } = await source.release({ ...command, snapshot: finalSnapshot(context) })
+    const { changed } = await source.release({
+      ...command,
+      snapshot: finalSnapshot(context),
+      targetHostId: context.targetHost.id,
+    })
     if (!changed) return 'commit'
     const releases = context.move.rounds.filter(({ snapshot }) => snapshot === context.move.finalSnapshot).length
     if (nextIndex(context) > maxRounds + maxReleases || releases > maxReleases) {
@@ -125,7 +129,8 @@ export const steps: { readonly [P in Phase]: Step } = {
     try {
       await target.activate(command)
     } catch (error) {
-      if (!hasCode(error, 'DATASET_MISSING')) throw error
+      // Stale: it may have refused at the word of a source that had lost control.
+      if (!hasCode(error, 'DATASET_MISSING', 'STALE_EPOCH')) throw error
       return giveBack(context, error)
     }
     const warnings: string[] = []
@@ -164,7 +169,10 @@ export const steps: { readonly [P in Phase]: Step } = {
   },
 }
 
-/** The target never wrote `owner` and has lost what it prepared: it refuses durably, then the store gives the volume back at n + 1. */
+/**
+ * The target never wrote `owner` and has lost what it prepared, or has refused: it refuses durably (TOO_LATE if it is owner after
+ * all), then the store gives the volume back at n + 1.
+ */
 const giveBack = async (context: MoveContext, error: DroverError): Promise<null> => {
   const { target, command, parts } = context
   await target.refuseTarget(command)

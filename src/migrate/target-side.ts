@@ -240,18 +240,19 @@ export class TargetSide {
 
   /** Durable before anything is removed: from `refused` on, this host takes nothing of the move any more. */
   async refuse(args: MoveCommand): Promise<void> {
-    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
     await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.held(args.volumeId)
+      if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) {
+        // Ended in that it was taken over: nobody may take the volume back on the strength of our answer.
+        if (held?.record.role === 'owner' && held.record.epoch === args.epoch) throw this.#tooLate(args)
+        return
+      }
       if (held === null || held.record.moveId !== args.moveId) {
         await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
         return
       }
       if (held.record.role === 'owner') {
-        throw new DroverError(
-          'TOO_LATE',
-          `host ${this.#host.identity.hostName} owns volume ${args.volumeName} since move ${args.moveId}; going back is another move`,
-        )
+        throw this.#tooLate(args)
       }
       const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
       await this.#removeContainers(args)
@@ -261,6 +262,13 @@ export class TargetSide {
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
       await this.#journal.drop(args.moveId, 'target')
     })
+  }
+
+  #tooLate(args: MoveCommand): DroverError {
+    return new DroverError(
+      'TOO_LATE',
+      `host ${this.#host.identity.hostName} owns volume ${args.volumeName} since move ${args.moveId}; going back is another move`,
+    )
   }
 
   /** A copy that was a replica before is one again at its old base; else all of it goes. */

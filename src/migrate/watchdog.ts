@@ -3,10 +3,13 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { MoveCommand } from './agent.ts'
 
-/** A sealed source that has not heard from the control role for so long unseals itself, which ends the move. */
-export const sealedTimeoutMs = 30_000
+/**
+ * A source that has not heard from the control role for so long acts: sealed, it unseals itself, which ends the move; released, it asks
+ * the target to refuse durably, and only then takes the volume back.
+ */
+export const silentControlMs = 30_000
 
-/** Watches sealed sources. Only a seal ends by waiting; a released source never does. */
+/** Watches sources from seal to retirement. Only a seal ends by waiting alone; a released source never does. */
 export class Watchdog {
   readonly #clock: Clock
   readonly #logger: Logger
@@ -38,18 +41,21 @@ export class Watchdog {
 
   async #wait(command: MoveCommand, signal: AbortSignal): Promise<void> {
     try {
-      await this.#clock.sleep(sealedTimeoutMs, signal)
+      await this.#clock.sleep(silentControlMs, signal)
     } catch {
       return // forgotten, or heard from
     }
     this.#logger.warn(
       { move: command.moveId, volume: command.volumeName },
-      'sealed and nothing heard from control: unsealing',
+      'the writers are stopped and nothing is heard from control: settling the move without it',
     )
     try {
       await this.#expired(command)
     } catch (error) {
-      this.#logger.error({ move: command.moveId, error: String(error) }, 'unsealing failed; trying again')
+      this.#logger.error(
+        { move: command.moveId, error: String(error) },
+        'settling without control failed; trying again',
+      )
       if (!signal.aborted) this.watch(command)
     }
   }

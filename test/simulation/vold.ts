@@ -95,6 +95,11 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
     transfers,
     firstMount,
     version: 'simulated',
+    agentOf: (hostId) => {
+      const other = membership.members().find(({ id }) => id === hostId)
+      if (other === undefined) throw new Error(`host ${hostId} is no member`)
+      return agentOf(other)
+    },
     dataAddress: () => row.dataAddress,
     uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar) =>
       peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, {
