@@ -7,6 +7,7 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
 import { isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
+import { dropEndedJournals } from './ended-journals.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
 import { Sessions } from './sessions.ts'
@@ -137,6 +138,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     abortTransfer: ({ sessionId }) => sessions.abort(sessionId),
 
     recover: async () => {
+      await dropEndedJournals(host, journal)
       for (const { record } of await host.allHeld()) {
         if (record.moveId === null || !['sealed', 'released'].includes(record.role)) continue
         watchdog.watch(commandFrom(host, record, record.moveId))

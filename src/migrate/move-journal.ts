@@ -53,12 +53,17 @@ export class MoveJournal {
     await this.#files.remove(join(this.#directory, `${id}.${side}.json`))
   }
 
-  /** Moves that this host journaled as a source and that have not ended here. */
-  async sources(): Promise<SourceJournal[]> {
+  /** Every journal on this host. */
+  async all(): Promise<{ side: 'source' | 'target'; command: MoveCommand }[]> {
     await this.#files.ensureDirectory(this.#directory)
-    const names = (await this.#files.list(this.#directory)).filter((name) => name.endsWith('.source.json'))
-    const journals = await Promise.all(names.map((name) => this.#read<SourceJournal>(name)))
-    return journals.filter((journal) => journal !== null)
+    const found: { side: 'source' | 'target'; command: MoveCommand }[] = []
+    for (const name of (await this.#files.list(this.#directory)).toSorted()) {
+      const side = /\.(source|target)\.json$/.exec(name)?.[1]
+      if (side !== 'source' && side !== 'target') continue
+      const journal = await this.#read<SourceJournal | TargetJournal>(name)
+      if (journal !== null) found.push({ side, command: journal.command })
+    }
+    return found
   }
 
   async #read<T>(name: string): Promise<T | null> {

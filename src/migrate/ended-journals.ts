@@ -1,0 +1,25 @@
+import { asDroverError } from '../domain/errors.ts'
+import type { VolumeHost } from '../volumes/host.ts'
+import type { MoveJournal } from './move-journal.ts'
+
+/**
+ * Drops the journals of moves that have ended here by the record's word: a crash came between the two. With no record left, a target
+ * has removed what it refused; what a source journaled then stays, for nothing says what became of its containers.
+ */
+export const dropEndedJournals = async (host: VolumeHost, journal: MoveJournal): Promise<void> => {
+  for (const { side, command } of await journal.all()) {
+    const { volumeId, volumeName, moveId, returnEpoch } = command
+    try {
+      await host.locks.run(volumeId, async () => {
+        const held = await host.held(volumeId)
+        const hasEnded = held === null ? side === 'target' : held.record.endedMoves.includes(moveId)
+        if (!hasEnded) return
+        await host.epochs.record(volumeId, returnEpoch, moveId)
+        await journal.drop(moveId, side)
+      })
+    } catch (error) {
+      const reason = asDroverError(error).message
+      host.logger.warn({ move: moveId, volume: volumeName, reason }, 'the journal of an ended move is kept for now')
+    }
+  }
+}
