@@ -19,6 +19,8 @@ export interface Weather {
 }
 
 const connectTimeoutMs = 5_000
+/** How often the kernel probes an idle connection. */
+const keepAliveMs = 75_000
 const unreachable = (address: string, why: string): DroverError =>
   new DroverError('HOST_UNREACHABLE', `host at ${address} cannot be reached (${why})`)
 
@@ -115,11 +117,11 @@ export class Network {
     resolve: (answer: unknown) => void,
     reject: (error: unknown) => void,
   ): void {
-    const reset = () =>
-      this.#loop.after(this.#random.next() * 200, () => end(() => reject(unreachable(to, 'connection reset'))))
-    const silent = this.#random.chance(0.1)
+    // At once, or when the next probe of an idle connection finds it dead.
+    const resetMs = this.#random.next() * (this.#random.chance(0.1) ? keepAliveMs : 200)
+    const reset = () => this.#loop.after(resetMs, () => end(() => reject(unreachable(to, 'connection reset'))))
     if (this.#random.chance(this.weather.loss)) {
-      if (!silent) reset()
+      reset()
       return
     }
     const arrive = (answer: ((outcome: () => void) => void) | null) => {
@@ -143,7 +145,7 @@ export class Network {
     }
     const answer = (outcome: () => void) => {
       if (this.#random.chance(this.weather.loss)) {
-        if (!silent) reset()
+        reset()
         return
       }
       this.#loop.after(this.#delay(), () => {

@@ -34,7 +34,6 @@ export class People {
   }
 
   do(act: Act): void {
-    const { loop } = this.#world
     this.#world.note(`people: ${JSON.stringify(act)}`)
     this.busy += 1
     this.#act(act)
@@ -42,8 +41,6 @@ export class People {
       .finally(() => {
         this.busy -= 1
       })
-    // A command that is never answered is given up.
-    void loop
   }
 
   async #act(act: Act): Promise<void> {
@@ -75,7 +72,12 @@ export class People {
         const container = engine.find(writerName)
         if (container === null || !engine.up) return
         if (act.kind === 'unpause') return engine.unpause(container.id)
-        if (act.kind === 'stopStart') await engine.stop(container.id, 1)
+        if (act.kind === 'stopStart') {
+          if (container.autoRemove) return
+          // What they stopped is theirs to start again, should that be refused now.
+          world.stoppedByOthers = true
+          await engine.stop(container.id, 1)
+        }
         return engine.start(container.id)
       }
       case 'run': {

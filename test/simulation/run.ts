@@ -129,7 +129,7 @@ const expectation = async (world: World, people: People, volume: Volume): Promis
   const owner = ownerOf(world, volume)
   const moves = await world.store().moves()
   const leftBehind = moves.some(({ state, request }) => state === 'done' && request.containers !== 'move')
-  const vanished = writer?.autoRemove === true && world.engineTrouble && owner?.engine.find(writerName) === null
+  const vanished = writer?.autoRemove === true && world.stoppedByOthers && owner?.engine.find(writerName) === null
   return {
     container: writer === null ? null : writerName,
     mustRun: writer !== null && !leftBehind && !vanished,
@@ -159,7 +159,7 @@ const help = async (world: World, people: People): Promise<void> => {
   }
   const volume = await world.store().volumeByName(volumeName)
   const owner = volume === null ? undefined : ownerOf(world, volume)
-  if (world.engineTrouble && volume?.openMoveId === null && owner !== undefined) {
+  if (world.stoppedByOthers && volume?.openMoveId === null && owner !== undefined) {
     people.startAgain(owner).catch(() => undefined)
   }
 }

@@ -34,8 +34,8 @@ export class World implements Steps {
   readonly stepNames: string[] = []
   /** The storm is on: strikes and failures happen. */
   stormy = false
-  /** The engine, or a machine, went down: who started containers then is not Drover. */
-  engineTrouble = false
+  /** A container may have been stopped by an engine's end, a machine's or a person: to start it again is not Drover's. */
+  stoppedByOthers = false
 
   constructor(scenario: Scenario, keepTrace: boolean) {
     this.scenario = scenario
@@ -118,7 +118,7 @@ export class World implements Steps {
     if (kind === 'engine') {
       if (!host.engine.up) return
       this.note(`${host.name}'s engine is killed`)
-      this.engineTrouble = true
+      this.stoppedByOthers = true
       host.engine.crash()
       this.loop.after(downMs, () => {
         if (host.dark || host.engine.up) return
@@ -129,7 +129,7 @@ export class World implements Steps {
     }
     if (kind === 'power') {
       if (host.dark) return
-      this.engineTrouble = true
+      this.stoppedByOthers = true
       host.powerFails()
       for (const id of host.pool.volumes.keys()) this.ledger.checkOwners(id)
       this.loop.after(downMs, () => host.boot())
