@@ -136,7 +136,7 @@ describe('re-creation on another host', () => {
     await target.runtime.stop(made, 1)
     await source.runtime.remove(id)
     const back = await source.runtime.create(moved, 'rich', moveId('01bx5zzkbkactav9wevgemmvs1'), [])
-    expect((await settings(source.engine, 'rich')).host.Binds.toSorted()).toEqual(['/etc:/conf:ro', 'db:/data:nocopy'])
+    expect((await settings(source.engine, 'rich')).host.Binds).toEqual(after.host.Binds)
     await source.runtime.remove(back)
     await target.runtime.remove(made)
   })
