@@ -22,6 +22,7 @@ import { openTokenBook } from './cluster/token-book.ts'
 import { createDockerRuntime } from './containers/docker-runtime.ts'
 import { localControlPort, remoteControlPort } from './control/control-client.ts'
 import { type ControlService, createControlService } from './control/control-service.ts'
+import { notedStore } from './control/noted-store.ts'
 import { registerHost } from './control/register-host.ts'
 import { asDroverError, DroverError } from './domain/errors.ts'
 import type { Host } from './domain/host.ts'
@@ -186,7 +187,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       if (authority === null) return
       const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
       await ensureDirectory(join(config.dataDir, 'control'))
-      const opened = await openSqliteStore({ path: join(config.dataDir, 'control', 'state.db'), clock })
+      const file = await openSqliteStore({ path: join(config.dataDir, 'control', 'state.db'), clock })
+      const opened = notedStore(file, (seen) => membership.observe(seen))
       store = opened
       await opened.putHost({
         id: identity().hostId,

@@ -114,16 +114,19 @@ export class Publisher {
   async #drain(host: Host, lane: Lane): Promise<void> {
     while (lane.wanted) {
       lane.wanted = false
-      lane.silent = !(await this.#push(host))
+      lane.silent = !(await this.#push(host, lane))
     }
   }
 
   /** Whether it answered. */
-  async #push(host: Host): Promise<boolean> {
+  async #push(host: Host, lane: Lane): Promise<boolean> {
     const startedAt = this.#clock.monotonic()
     try {
-      const { behind } = await this.#agent(host).setTable(await readTable(this.#store))
-      if (behind) this.behindOf.add(host.name)
+      const update = await readTable(this.#store)
+      const { behind } = await this.#agent(host).setTable(update)
+      // A write came in between: the newer store that the host has seen may be this one, which the next push tells.
+      if (behind && (await this.#store.identity()).commitSequence > update.table.sequence) lane.wanted = true
+      else if (behind) this.behindOf.add(host.name)
       else this.behindOf.delete(host.name)
       return true
     } catch (error) {

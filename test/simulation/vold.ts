@@ -1,6 +1,7 @@
 import { Membership } from '../../src/cluster/membership.ts'
 import { localControlPort, remoteControlPort } from '../../src/control/control-client.ts'
 import { type ControlService, createControlService } from '../../src/control/control-service.ts'
+import { notedStore } from '../../src/control/noted-store.ts'
 import { DroverError } from '../../src/domain/errors.ts'
 import type { Host } from '../../src/domain/host.ts'
 import type { ClusterId, HostId } from '../../src/domain/ids.ts'
@@ -130,7 +131,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
   })
 
   if (sim.store !== null) {
-    const store = sim.store.open(process, clock)
+    const store = notedStore(sim.store.open(process, clock), (seen) => membership.observe(seen))
     await store.putHost(row)
     const control = createControlService({
       store,

@@ -71,6 +71,19 @@ test('what changes while a push is under way is pushed after it', async () => {
   await Promise.all([first, second])
 })
 
+test('a host that has seen a write which came after the table was read has seen no newer store', async () => {
+  let pushes = 0
+  const { store, publisher } = await publisherWith(async () => {
+    pushes += 1
+    if (pushes > 1) return { behind: false }
+    await store.insertVolume({ ...volumeRow(1), ownerHostId: good.id })
+    return { behind: true }
+  })
+  await publisher.publishNow()
+  expect(pushes).toBe(2)
+  expect(publisher.behindOf.size).toBe(0)
+})
+
 test('a host that has seen a newer store is remembered until it has not; after a start it is waited for', async () => {
   let behind = true
   const { publisher } = await publisherWith(async () => {
