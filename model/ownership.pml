@@ -57,6 +57,9 @@ typedef Host {
 #ifdef BREAK_SYNC
   bit loose;     /* told, not yet on disk */
 #endif
+#ifdef MISSING
+  bit lost       /* the dataset that was prepared is not there any more */
+#endif
 };
 Host H[HOSTS];
 
@@ -85,7 +88,11 @@ byte c_move;
 byte c_wait = NOTHING;
 mtype:reply answer = silent;
 
+#ifdef UNDISTURBED
+bit calm = 1;
+#else
 bit calm;
+#endif
 byte acked; /* ghost: writes acknowledged */
 
 #define SENT(mv, x) ((sent[mv] >> (x)) & 1)
@@ -97,6 +104,9 @@ byte acked; /* ghost: writes acknowledged */
 #else
 #define STALE(h, mv) (ENDED(h, mv) || RETURN(mv) < H[h].seen)
 #define GONE(h, mv) ENDED(h, mv)
+#endif
+#if defined(BREAK_STALE) || defined(ROLLBACK)
+#define KEEP_ALL
 #endif
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
@@ -123,7 +133,7 @@ inline reply_with(mv, x, r) { if :: ASKED(mv, x) -> answer = r :: else fi }
 inline hear(h, mv) { H[h].seen = MAX(H[h].seen, RETURN(mv)) }
 
 /* Both hosts refuse whatever comes late of a move that has ended on them: what it leaves behind makes no difference any more. */
-#ifdef BREAK_STALE
+#ifdef KEEP_ALL
 inline forget(mv) { skip }
 #else
 inline forget(mv) {
@@ -157,11 +167,21 @@ inline has_ended(h, mv) {
 #define ASKED_S(h, mv, x) (source[mv] == (h) && ASKED(mv, x))
 #define MINE(h, mv) (H[h].move == (mv))
 #define CAN_BEGIN_S(h, mv) (!STALE(h, mv) && (MINE(h, mv) || (H[h].role == owner && H[h].move == 0)))
-#define CAN_SEAL(h, mv) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || H[h].role == sealed))
+#if defined(PULL) && !defined(BREAK_STEAL)
+#define IDLE_OR_SEALED(h) (H[h].role == sealed || (H[h].role == owner && !H[h].mounted))
+#else
+#define IDLE_OR_SEALED(h) (H[h].role == sealed || H[h].role == owner)
+#endif
+#define CAN_SEAL(h, mv) (!STALE(h, mv) && MINE(h, mv) && IDLE_OR_SEALED(h))
 #ifdef BREAK_STEP
 #define CAN_SNAP(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && H[h].role == sealed)
 #else
 #define CAN_SNAP(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && H[h].role == sealed && (k) >= H[h].snap)
+#endif
+#ifdef UNDISTURBED
+#define WRITERS_STOPPED(h) !H[h].mounted
+#else
+#define WRITERS_STOPPED(h) 1 /* paused ones may be thawed by anybody */
 #endif
 #define CAN_RELEASE(h, mv) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == sealed || H[h].role == released))
 #ifdef BREAK_PROOF
@@ -195,7 +215,7 @@ inline undo(h, mv, x, at) {
 /* With the number k of the final snapshot. */
 inline source_with(h, mv, k) {
   if
-  :: GOT_S(h, mv, SNAP + k) && CAN_SNAP(h, mv, k + 1) && (TAKEN(mv, k + 1) == 0 || H[h].snap != k + 1 || ASKED(mv, SNAP + k)) ->
+  :: GOT_S(h, mv, SNAP + k) && CAN_SNAP(h, mv, k + 1) && WRITERS_STOPPED(h) && (TAKEN(mv, k + 1) == 0 || H[h].snap != k + 1 || ASKED(mv, SNAP + k)) ->
      if :: TAKEN(mv, k + 1) == 0 -> TAKEN(mv, k + 1) = H[h].data + 1 :: else fi;
      H[h].snap = k + 1;
      hear(h, mv);
@@ -227,6 +247,9 @@ inline source_of(h, mv) {
   :: ASKED_S(h, mv, BEGIN_S) && !CAN_BEGIN_S(h, mv) -> answer = no
 
   :: GOT_S(h, mv, SEAL) && CAN_SEAL(h, mv) && (H[h].role == owner || ASKED(mv, SEAL)) ->
+#ifdef PULL
+     assert(!H[h].mounted);           /* a Mount elsewhere stops nobody */
+#endif
      hear(h, mv);
      H[h].role = sealed;
      reply_with(mv, SEAL, ok)
@@ -254,14 +277,14 @@ inline source_of(h, mv) {
 #ifdef BREAK_STEP
 #define CAN_PREPARE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && TAKEN(mv, k) != 0 && (H[h].role == receiving || H[h].role == prepared))
 #define CAN_REOPEN(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == receiving || H[h].role == prepared))
-#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || H[h].role == prepared))
+#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || (H[h].role == prepared && IS_THERE(h))))
 #else
 /* Only a later snapshot replaces one that was prepared or given up; only the one that is named is given up, or taken. */
 #define CAN_PREPARE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && TAKEN(mv, k) != 0 && \
   ((H[h].role == receiving && (k) > H[h].snap) || (H[h].role == prepared && (k) >= H[h].snap)))
 #define CAN_REOPEN(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && \
   ((H[h].role == receiving && (k) >= H[h].snap) || (H[h].role == prepared && (k) == H[h].snap)))
-#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || (H[h].role == prepared && (k) == H[h].snap)))
+#define CAN_ACTIVATE(h, mv, k) (!STALE(h, mv) && MINE(h, mv) && (H[h].role == owner || (H[h].role == prepared && (k) == H[h].snap && IS_THERE(h))))
 #endif
 
 #if defined(BREAK_STREAM)
@@ -297,6 +320,23 @@ inline target_with(h, mv, k) {
   fi
 }
 
+#ifdef MISSING
+#define LOST(h) H[h].lost
+#ifdef BREAK_MISSING
+#define IS_THERE(h) 1
+#define MADE_ANEW(h) if :: H[h].lost -> H[h].data = 0; H[h].lost = 0 :: else fi
+#else
+#define IS_THERE(h) !H[h].lost
+#define MADE_ANEW(h) skip
+#endif
+#define WITHOUT_LOSS(h) H[h].lost = 0
+#else
+#define LOST(h) 0
+#define IS_THERE(h) 1
+#define MADE_ANEW(h) skip
+#define WITHOUT_LOSS(h) skip
+#endif
+
 inline target_of(h, mv) {
   if
   :: GOT_T(h, mv, BEGIN_T) && CAN_BEGIN_T(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_T)) ->
@@ -310,17 +350,18 @@ inline target_of(h, mv) {
   :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && (H[h].role == prepared || ASKED(mv, ACTIVATE)) ->
      if
      :: H[h].role == owner
-     :: else -> H[h].role = owner; H[h].epoch = epoch[mv]
+     :: else -> H[h].role = owner; H[h].epoch = epoch[mv]; MADE_ANEW(h)
      fi;
      reply_with(mv, ACTIVATE, ok)
-  :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) -> answer = no
+  :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && LOST(h) -> answer = gone
+  :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && !LOST(h) -> answer = no
 
   :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv); reply_with(mv, FINISH, ok)
   :: ASKED_T(h, mv, FINISH) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
 
   :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) ->
      if
-     :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv); H[h].role = nothing; H[h].data = 0; reply_with(mv, REFUSE, ok) :: !calm fi
+     :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv); H[h].role = nothing; H[h].data = 0; WITHOUT_LOSS(h); reply_with(mv, REFUSE, ok) :: !calm fi
      :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget(mv); reply_with(mv, REFUSE, ok)
      fi
   :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) -> answer = ok
@@ -328,13 +369,28 @@ inline target_of(h, mv) {
   fi
 }
 
+#ifdef MISSING
+bit any_lost;
+#endif
+#ifdef ROLLBACK
+byte rolled_back, saved_of, saved_epoch, saved_seen, saved_ended, saved_data;
+#endif
+
 /* ---- The engine, the writer and the watchdog of a host ------------------------------------------------------------------------ */
 
 #define MOUNTED (H[0].mounted + H[1].mounted + H[2].mounted)
 #ifdef BREAK_SEAL
 #define MAY_MOUNT(h) (H[h].role == owner || H[h].role == sealed)
 #else
-#define MAY_MOUNT(h) (H[h].role == owner)
+#define MAY_MOUNT(h) (H[h].role == owner && TRUSTED(h))
+#endif
+#if defined(ROLLBACK) && !defined(BREAK_ASK)
+/* The first mount after a boot asks the others and the store's table who owned it since. */
+#define OWNED_LATER(h, o) ((o) != (h) && H[o].epoch > H[h].epoch)
+#define TRUSTED(h) (rolled_back != (h) + 1 || !(OWNED_LATER(h, 0) || OWNED_LATER(h, 1) || OWNED_LATER(h, 2) || \
+  (s_owner != (h) && s_epoch > H[h].epoch)))
+#else
+#define TRUSTED(h) 1
 #endif
 /* The control role calls a sealed source every few seconds. */
 #define HEARS_CONTROL(h) (c_move == H[h].move && (pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen))
@@ -357,6 +413,28 @@ end:
      }
      /* A sealed source stops its writers; before that they end, or the power fails. */
   :: atomic { H[h].mounted && (H[h].role == sealed || !calm) -> H[h].mounted = 0 }
+#ifdef MISSING
+  :: atomic { H[h].role == prepared && !calm && !any_lost -> any_lost = 1; H[h].lost = 1 }
+#endif
+#ifdef ROLLBACK
+     /* The disk of a host that owns the volume is saved, and put back when it has moved away. */
+  :: atomic { saved_of == 0 && !calm && H[h].role == owner && H[h].move == 0 ->
+       saved_of = h + 1;
+       saved_epoch = H[h].epoch;
+       saved_seen = H[h].seen;
+       saved_ended = H[h].ended;
+       saved_data = H[h].data
+     }
+  :: atomic { saved_of == h + 1 && rolled_back == 0 && !calm && H[h].move == 0 && (H[h].role == nothing || H[h].role == replica) ->
+       rolled_back = h + 1;
+       H[h].role = owner;
+       H[h].epoch = saved_epoch;
+       H[h].seen = saved_seen;
+       H[h].ended = saved_ended;
+       H[h].data = saved_data;
+       H[h].snap = 0
+     }
+#endif
 #ifdef BREAK_SYNC
   :: atomic { H[h].loose && !calm -> H[h].loose = 0; H[h].data = 0 }
 #endif
@@ -412,12 +490,19 @@ inline enter(phase) {
   :: phase == delta -> call(delta, SNAP + K - 1)
   :: phase == verify -> call(verify, PREPARE + K - 1)
   :: phase == release -> r_state[M] = verified; call(release, RELEASE + K - 1)
-  :: phase == commit -> pc = commit; c_wait = NOTHING; answer = silent
+  :: phase == commit ->
+     pc = commit; c_wait = NOTHING; answer = silent;
+#ifdef BREAK_COMMIT
+     chosen[M] = K; send(M, ACTIVATE)
+#endif
   :: else
   fi
 }
 
 inline abort(mv, at) {
+#ifdef UNDISTURBED
+  assert(0);                          /* a move that nothing disturbs is not undone */
+#endif
   r_state[mv] = aborted;
   returned[mv] = at;
   s_owner = source[mv];
@@ -462,10 +547,105 @@ inline resume() {
   fi
 }
 
+#if defined(PULL)
+/* A Mount begins a move only when it sees the volume idle; what counts is the look under the lock, at the seal. */
+#define MAY_BEGIN !H[s_owner].mounted
+#else
+#define MAY_BEGIN 1
+#endif
+
+#ifdef RESTORE
+byte old, old_owner, old_epoch, old_reserved, old_open, old_seq; /* old: 0 no copy, 1 copied, 2 put back */
+mtype:state old_state[3];
+mtype:step old_phase[3];
+bit old_cancel[3];
+byte old_snap[3];
+#define EACH_ROW(to, from) to[1] = from[1]; to[2] = from[2]
+
+inline copy_store() {
+  old = 1;
+  old_owner = s_owner; old_epoch = s_epoch; old_reserved = s_reserved; old_open = s_open; old_seq = s_seq;
+  EACH_ROW(old_state, r_state); EACH_ROW(old_phase, r_phase); EACH_ROW(old_cancel, r_cancel); EACH_ROW(old_snap, r_snap)
+}
+
+inline put_copy_back() {
+  old = 2;
+  s_owner = old_owner; s_epoch = old_epoch; s_reserved = old_reserved; s_open = old_open; s_seq = old_seq;
+  EACH_ROW(r_state, old_state); EACH_ROW(r_phase, old_phase); EACH_ROW(r_cancel, old_cancel); EACH_ROW(r_snap, old_snap);
+  old_owner = 0; old_epoch = 0; old_reserved = 0; old_open = 0; old_seq = 0;
+  old_state[1] = 0; old_state[2] = 0; old_phase[1] = 0; old_phase[2] = 0;
+  old_cancel[1] = 0; old_cancel[2] = 0; old_snap[1] = 0; old_snap[2] = 0
+}
+
+#define HOLDS(h) (H[h].role == owner || H[h].role == sealed)
+#define BEST(h) (HOLDS(h) && (!HOLDS(0) || H[0].epoch <= H[h].epoch) && (!HOLDS(1) || H[1].epoch <= H[h].epoch) && \
+  (!HOLDS(2) || H[2].epoch <= H[h].epoch))
+
+/* Moves that the store has lost sight of are ended with the source as it is; hosts on which they have ended do not care. */
+inline lost_sight(mv) {
+  if
+  :: made >= mv && r_state[mv] != done && r_state[mv] != aborted -> r_state[mv] = aborted; returned[mv] = s_epoch; sent[mv] = sent[mv] & ~(1 << UNDO_STORED)
+  :: else
+  fi
+}
+
+inline found(h) {
+  s_owner = h;
+  s_epoch = H[h].epoch;
+  s_open = 0;
+  if
+  :: H[h].move != 0 && target[H[h].move] == h -> s_open = H[h].move
+  :: else
+  fi;
+  if :: s_open != 1 -> lost_sight(1) :: else -> r_state[1] = taken_up fi;
+  if :: s_open != 2 -> lost_sight(2) :: else -> r_state[2] = taken_up fi
+}
+
+/* No owner: a source has released, its target has not taken. The target refuses durably, then the source is owner again. */
+inline found_released(h, mv) {
+  H[target[mv]].ended = H[target[mv]].ended | (1 << (mv));
+  H[target[mv]].seen = MAX(H[target[mv]].seen, RETURN(mv));
+  if
+  :: H[target[mv]].move == mv -> H[target[mv]].move = 0; H[target[mv]].snap = 0; H[target[mv]].role = nothing; H[target[mv]].data = 0
+  :: else
+  fi;
+  s_owner = h;
+  s_epoch = RETURN(mv);
+  s_open = 0;
+  lost_sight(1);
+  lost_sight(2)
+}
+
+/* vol recover: every host answers, the hosts' records decide, and the numbers go on above all that were ever used. */
+inline recover() {
+  s_seq = memory + 1;
+  s_reserved = 1 + 4 * made;
+#ifndef BREAK_RECOVER
+  if
+  :: BEST(0) -> found(0)
+  :: else ->
+     if
+     :: BEST(1) -> found(1)
+     :: else ->
+        if
+        :: BEST(2) -> found(2)
+        :: else ->
+           if
+           :: H[0].role == released -> found_released(0, H[0].move)
+           :: H[1].role == released -> found_released(1, H[1].move)
+           :: H[2].role == released -> found_released(2, H[2].move)
+           fi
+        fi
+     fi
+  fi
+#endif
+}
+#endif
+
 proctype control() {
 end:
   do
-  :: atomic { pc == idle && s_open == 0 && made < MOVES && !BEHIND ->
+  :: atomic { pc == idle && s_open == 0 && made < MOVES && !BEHIND && MAY_BEGIN ->
        if
        :: begin((s_owner + 1) % HOSTS)
        :: made > 0 -> begin((s_owner + 2) % HOSTS)
@@ -477,6 +657,9 @@ end:
   :: atomic { pc == delta && answer == ok -> enter(verify) }
   :: atomic { pc == verify && answer == ok -> enter(release) }
   :: atomic { pc == release && answer == ok -> enter(commit) }
+#ifdef BREAK_RELEASE
+  :: atomic { pc == release && !calm -> enter(commit) }
+#endif
   :: atomic { pc == release && answer == changed -> call(reopen, REOPEN + K - 1) }
   :: atomic { pc == reopen && answer == ok ->
        if
@@ -494,7 +677,14 @@ end:
      }
   :: atomic { pc == activate && c_wait == NOTHING -> call(activate, ACTIVATE) }
   :: atomic { pc == activate && answer == ok -> r_state[M] = taken_up; CHANGE; call(retire, RETIRE) }
+     /* A target that cannot take it refuses for good, and the store gives the volume back. */
+  :: atomic { pc == activate && answer == gone -> call(giveback, REFUSE) }
+#ifndef BREAK_GIVEBACK
   :: atomic { pc == activate && answer == no -> call(giveback, REFUSE) }
+#endif
+#ifdef BREAK_RETURN
+  :: atomic { pc == retire && !calm -> abort(M, RETURN(M)) }
+#endif
   :: atomic { pc == retire && answer == ok -> call(finish, FINISH) }
   :: atomic { pc == finish && answer == ok -> r_state[M] = done; s_open = 0; CHANGE; forget(M); rest(idle) }
   :: atomic { pc == giveback && answer == ok -> abort(M, RETURN(M)) }
@@ -518,9 +708,21 @@ end:
   :: atomic { !calm && s_open != 0 && !r_cancel[s_open] && (r_state[s_open] == open || r_state[s_open] == verified) ->
        r_cancel[s_open] = 1
      }
+#ifdef BREAK_CANCEL
+  :: atomic { !calm && s_open != 0 && r_state[s_open] == committed -> M = s_open; abort(M, RETURN(M)) }
+#endif
      /* kill -9, and the start after it. */
   :: atomic { pc != down && pc != idle && !calm -> rest(down) }
   :: atomic { pc == down && !BEHIND -> resume() }
+#ifdef RESTORE
+  :: atomic { old == 0 && !calm -> copy_store() }
+  :: atomic { old == 1 && !calm -> put_copy_back(); rest(down) }
+  :: atomic { BEHIND && pc != down -> rest(down) }
+  :: atomic { BEHIND && pc == down -> recover() }
+#ifdef BREAK_REMEMBER
+  :: atomic { memory < s_seq -> memory = s_seq }
+#endif
+#endif
   od
 }
 
