@@ -60,7 +60,7 @@ export class TargetSide {
   ): Promise<void> {
     return this.#host.locks.run(args.volumeId, async () => {
       this.#host.epochs.check(args.volumeId, args.moveId, args.returnEpoch)
-      const held = await this.#host.held(args.volumeId)
+      const held = await this.#clearedOf(args, await this.#host.held(args.volumeId))
       if (held === null) {
         await hear(this.#host, args)
         await this.#host.backend(args.pool).writeRecord(this.#newRecord(args))
@@ -69,8 +69,8 @@ export class TargetSide {
       checkBound(this.#host, held)
       const { record } = held
       if (record.moveId === args.moveId) return
-      // A replica is a base; a refused copy of an ended move is rubbish of ours. Anything else is somebody's data.
-      if (!['replica', 'refused'].includes(record.role) || held.backend.spec.text !== args.pool) {
+      // A replica is a base. Anything else is somebody's data.
+      if (record.role !== 'replica' || held.backend.spec.text !== args.pool) {
         throw new DroverError(
           'DIVERGED',
           `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`,
@@ -87,6 +87,16 @@ export class TargetSide {
         keepUntil: null,
       })
     })
+  }
+
+  /** What an earlier move was refused with may not all be removed yet: that is finished first, or nobody would know of it any more. */
+  async #clearedOf(args: MoveCommand, held: Held | null): Promise<Held | null> {
+    if (held === null || held.record.role !== 'refused') return held
+    const { moveId, seen } = held.record
+    if (moveId === null || moveId === args.moveId) return held
+    checkBound(this.#host, held)
+    await this.#clear(held, { ...bareCommand(args), moveId, epoch: seen, returnEpoch: seen })
+    return this.#host.held(args.volumeId)
   }
 
   /** Where the stream goes: the command that reads it. */
@@ -255,13 +265,18 @@ export class TargetSide {
         throw this.#tooLate(args)
       }
       const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
-      await this.#removeContainers(args)
-      await unmountOurs(this.#host, refused)
-      await proveUnused(this.#host, refused)
-      await this.#dropReceived(refused, args)
-      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
-      await this.#journal.drop(args.moveId, 'target')
+      await this.#clear(refused, args)
     })
+  }
+
+  /** Removes what a refused move made here, its own mark last. */
+  async #clear(refused: Held, args: MoveCommand): Promise<void> {
+    await this.#removeContainers(args)
+    await unmountOurs(this.#host, refused)
+    await proveUnused(this.#host, refused)
+    await this.#dropReceived(refused, args)
+    await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+    await this.#journal.drop(args.moveId, 'target')
   }
 
   #tooLate(args: MoveCommand): DroverError {

@@ -1,19 +1,13 @@
 import { beforeEach, expect, test } from 'vitest'
+import type { Backend } from '../../../src/backends/backend.ts'
 import type { DatasetRecord } from '../../../src/domain/dataset.ts'
-import { clusterId, hostId, moveId, volumeId } from '../../../src/domain/ids.ts'
-import { systemClock } from '../../../src/lib/clock.ts'
-import type { Files } from '../../../src/lib/files.ts'
-import { silentLogger } from '../../../src/lib/logger.ts'
+import { moveId, volumeId } from '../../../src/domain/ids.ts'
 import type { MoveCommand } from '../../../src/migrate/agent.ts'
 import { dropEndedJournals } from '../../../src/migrate/ended-journals.ts'
 import { MoveJournal } from '../../../src/migrate/move-journal.ts'
-import { Catalog } from '../../../src/volumes/catalog.ts'
-import { EpochLedger } from '../../../src/volumes/epoch-ledger.ts'
-import { VolumeHost } from '../../../src/volumes/host.ts'
+import type { VolumeHost } from '../../../src/volumes/host.ts'
 import { recordOf } from '../../contract/backend-bench.ts'
-import { Kernel } from '../../simulation/kernel.ts'
-import { MemoryBackend, quickHand } from '../../simulation/memory-backend.ts'
-import { MemoryPool } from '../../simulation/memory-pool.ts'
+import { memoryHost } from '../../support/memory-host.ts'
 
 const volume = volumeId('v'.repeat(26))
 const move = moveId('m'.repeat(26))
@@ -21,29 +15,12 @@ const command: MoveCommand = { volumeId: volume, volumeName: 'db', moveId: move,
 
 let host: VolumeHost
 let journal: MoveJournal
-let backend: MemoryBackend
+let backend: Backend
 beforeEach(async () => {
-  const stored = new Map<string, string>()
-  const files: Files = {
-    readIfExists: async (path) => stored.get(path) ?? null,
-    writeJsonDurably: async (path, value) => void stored.set(path, JSON.stringify(value)),
-    ensureDirectory: async () => {},
-    list: async (path) =>
-      [...stored.keys()].filter((name) => name.startsWith(path)).map((name) => name.slice(path.length + 1)),
-    remove: async (path) => void stored.delete(path),
-  }
-  const pool = new MemoryPool('/pool')
-  backend = new MemoryBackend(pool, new Kernel(pool), quickHand, () => '2026-11-24T00:00:00.000Z')
-  host = new VolumeHost({
-    dataDir: '/data',
-    backends: [backend],
-    epochs: await EpochLedger.open('/data', files),
-    catalog: await Catalog.open('/data', files),
-    clock: systemClock,
-    logger: silentLogger,
-    identity: { clusterId: clusterId('c'.repeat(26)), hostId: hostId('h'.repeat(26)), hostName: 'host1' },
-  })
-  journal = new MoveJournal('/data', files)
+  const memory = await memoryHost()
+  host = memory.host
+  backend = memory.backend
+  journal = new MoveJournal('/data', memory.files)
   await journal.writeTarget({ command, containers: [] })
   await journal.writeSource({ command, mode: 'stop', specs: [], killed: false, stopping: true, targetHostId: null })
 })
