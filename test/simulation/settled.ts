@@ -48,7 +48,8 @@ const recordOf = (host: SimHost, volumeId: string): DatasetRecord | null =>
 const ofOwner = (host: SimHost, volume: Volume): string | null => {
   const record = recordOf(host, volume.id)
   if (record?.moveId !== null) return `${host.name} owns it still within a move`
-  if (record.epoch !== volume.epoch)
+  // Less is possible: a source that unsealed itself while the abort was stored for the case that it had released.
+  if (record.epoch > volume.epoch)
     return `${host.name} owns it at epoch ${record.epoch}, the store says ${volume.epoch}`
   return null
 }
