@@ -35,6 +35,7 @@ import { createExec } from './lib/exec.ts'
 import { ensureDirectory } from './lib/files.ts'
 import { listenTcp } from './lib/listen.ts'
 import type { Logger } from './lib/logger.ts'
+import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
 import { listenOnUnixSocket } from './lib/unix-socket.ts'
 import type { Agent } from './migrate/agent.ts'
 import { createLocalAgent } from './migrate/local-agent.ts'
@@ -80,6 +81,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
   try {
     const lock = await lockDataDir(config.dataDir)
     undo.push(() => lock.release())
+    await bindToMachine(config.dataDir, await readMachineIdentity(), config.confirmMachine)
     await ensureDirectory(config.runDir)
     const exec = createExec(logger)
 

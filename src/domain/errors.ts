@@ -77,6 +77,7 @@ export const errorKinds = {
   MISSING_PROGRAM: { status: 500, exit: 1, retryable: false, title: 'A program that is needed is not installed' },
   NOT_PERMITTED: { status: 500, exit: 1, retryable: false, title: 'vold lacks a privilege' },
   ALREADY_RUNNING: { status: 409, exit: 4, retryable: false, title: 'Another vold runs on this data directory' },
+  MACHINE_CHANGED: { status: 409, exit: 4, retryable: false, title: 'The data directory is of another machine' },
   ADDRESS_TAKEN: { status: 409, exit: 4, retryable: false, title: 'The address is taken' },
   BAD_CONFIG: { status: 400, exit: 2, retryable: false, title: 'The configuration cannot be used' },
   INTERNAL: { status: 500, exit: 1, retryable: false, title: 'Drover failed; this is a defect' },

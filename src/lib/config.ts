@@ -23,6 +23,8 @@ export interface DaemonConfig {
   readonly logLevel: LogLevel
   /** Networks (CIDR) between whose hosts streams may go in plain. */
   readonly trustedLinks: readonly string[]
+  /** An operator says that the machine which this data directory was copied from is gone for good. */
+  readonly confirmMachine: boolean
   /** Bytes of the pool that vold makes itself when none is named; null: chosen by what is free. */
   readonly defaultPoolBytes: number | null
 }
@@ -55,13 +57,14 @@ const flags = {
   docker: { type: 'string' },
   'plugin-dir': { type: 'string' },
   'log-level': { type: 'string' },
+  'confirm-machine': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
 } as const
 
 export const usage = `vold [--config FILE] [--data-dir DIR=/var/lib/drover] [--run-dir DIR=/run/drover] [--listen ADDR:PORT=0.0.0.0:7460]
      [--data-listen ADDR:PORT=0.0.0.0:7461] [--advertise ADDR:PORT] [--host-name NAME] [--pool SPEC]...
-     [--docker unix:///var/run/docker.sock] [--plugin-dir /run/docker/plugins] [--log-level info]`
+     [--docker unix:///var/run/docker.sock] [--plugin-dir /run/docker/plugins] [--log-level info] [--confirm-machine]`
 
 /** Flags over the TOML file over defaults. `help`, `version`: only that was asked for. @throws BAD_CONFIG */
 export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig | 'help' | 'version'> => {
@@ -88,6 +91,7 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     pluginDir: absolute('plugin directory', values['plugin-dir'] ?? file.plugin_dir ?? '/run/docker/plugins'),
     logLevel,
     trustedLinks: (file.trusted_links ?? []).map(checkNetwork),
+    confirmMachine: values['confirm-machine'] ?? false,
     defaultPoolBytes: file.default_pool_size === undefined ? null : parseSize(file.default_pool_size),
   }
 }

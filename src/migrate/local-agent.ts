@@ -106,7 +106,10 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       await sessions.abortAll(args.moveId)
       await source.undoSource(args)
     },
-    retire: (args) => source.retire(args),
+    retire: async (args) => {
+      await source.retire(args)
+      await firstMount.forget(args.volumeId)
+    },
 
     checkTarget: (args) => target.check(args),
     beginTarget: async (args) => {
