@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { freePort, type TestHost } from '../test/unit/transfer/hosts.ts'
 import { run } from './transfer-pools.ts'
 
@@ -24,11 +24,22 @@ export type Method = (job: Job, before?: () => void) => Promise<Sample>
 
 const ticksPerSecond = 100
 
-/** CPU of this process and of every process that it, or a child of it, has waited for. */
+/** CPU of this process, of its descendants that live, and of all that one of them has waited for. */
 const cpuSeconds = (): number => {
-  const fields = readFileSync('/proc/self/stat', 'latin1').split(') ')[1]?.split(' ') ?? []
-  const [user, system, childUser, childSystem] = fields.slice(11, 15).map(Number)
-  return ((user ?? 0) + (system ?? 0) + (childUser ?? 0) + (childSystem ?? 0)) / ticksPerSecond
+  const processes = new Map<number, { parent: number; ticks: number }>()
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      const fields = readFileSync(`/proc/${name}/stat`, 'latin1').split(') ').at(-1)?.split(' ') ?? []
+      const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
+      processes.set(Number(name), { parent: Number(fields[1]), ticks })
+    } catch {
+      // It has ended.
+    }
+  }
+  const ours = (pid: number): boolean => pid === process.pid || (pid > 1 && ours(processes.get(pid)?.parent ?? 0))
+  let ticks = 0
+  for (const [pid, one] of processes) if (ours(pid)) ticks += one.ticks
+  return ticks / ticksPerSecond
 }
 
 type Argv = readonly [string, ...string[]]
@@ -99,7 +110,7 @@ export const droverTransfer =
     const [, result] = await Promise.all([sent.done, received.done])
     run('sync', '-f', job.into)
     const ms = performance.now() - startedAt
-    // A process counts once it was waited for, and each reports its result just before it ends.
+    // What a process does after it has told its result counts too.
     await new Promise((resolve) => setTimeout(resolve, 300))
     return { ms, bytes: result.bytes, cpuSeconds: cpuSeconds() - cpuBefore }
   }

@@ -13,7 +13,7 @@ export type Order =
 /** What a connection on the data port is for; `status` stands beside `data` on trusted plain links only. */
 export type Channel = 'data' | 'status'
 
-/** From a transfer process to its `vold`. The process ends after `done` and `failed`. */
+/** From a transfer process to its `vold`. After `done` the process waits for another order, after `failed` it ends. */
 export type Report =
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'done'; readonly result: TransferResult }

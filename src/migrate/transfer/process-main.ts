@@ -11,7 +11,7 @@ import { sendSecurely } from './send.ts'
 import type { Task } from './task.ts'
 
 /*
- * The process of one transfer, forked by `vold` and idle until it gets its order. Only node's own modules are loaded, so that it starts fast.
+ * The process of one transfer at a time, forked by `vold` and idle until it gets its order. Only node's own modules are loaded, so that it starts fast.
  */
 
 const progressMs = 200
@@ -20,14 +20,24 @@ const report = (message: Report, then?: () => void): void => {
   process.send?.(message, undefined, undefined, () => then?.())
 }
 
-const aborted = Promise.withResolvers<never>()
-aborted.promise.catch(() => {})
-const sockets = new Map<Channel, Socket>()
-const arrivals = { data: Promise.withResolvers<Socket>(), status: Promise.withResolvers<Socket>() }
+/** What `vold` tells about the order that is being carried out. */
+interface Job {
+  readonly aborted: PromiseWithResolvers<never>
+  readonly sockets: Map<Channel, Socket>
+  readonly arrivals: Readonly<Record<Channel, PromiseWithResolvers<Socket>>>
+}
 
+let job: Job | null = null
 let rehearsal: Promise<void> = Promise.resolve()
 
-const run = (work: (task: Task) => Promise<TransferResult>, identity: TlsIdentity): void => {
+const begin = (work: (task: Task, job: Job) => Promise<TransferResult>, identity: TlsIdentity): void => {
+  const mine: Job = {
+    aborted: Promise.withResolvers<never>(),
+    sockets: new Map(),
+    arrivals: { data: Promise.withResolvers<Socket>(), status: Promise.withResolvers<Socket>() },
+  }
+  mine.aborted.promise.catch(() => {})
+  job = mine
   let bytes = 0
   let told = 0
   const timer = setInterval(() => {
@@ -37,15 +47,16 @@ const run = (work: (task: Task) => Promise<TransferResult>, identity: TlsIdentit
   const task: Task = {
     identity,
     clock: systemClock,
-    aborted: aborted.promise,
+    aborted: mine.aborted.promise,
     progress: (count) => {
       bytes = count
     },
   }
-  work(task).then(
+  work(task, mine).then(
     (result) => {
       clearInterval(timer)
-      report({ kind: 'done', result }, () => process.exit(0))
+      job = null
+      report({ kind: 'done', result })
     },
     (error: unknown) => {
       const failure = asDroverError(error)
@@ -55,10 +66,10 @@ const run = (work: (task: Task) => Promise<TransferResult>, identity: TlsIdentit
 }
 
 const send = (spec: SendSpec, identity: TlsIdentity) =>
-  run((task) => (spec.plain ? sendPlainly(spec, task) : sendSecurely(spec, task)), identity)
+  begin((task) => (spec.plain ? sendPlainly(spec, task) : sendSecurely(spec, task)), identity)
 
 const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
-  run(async (task) => {
+  begin(async (task, { arrivals }) => {
     const data = await Promise.race([arrivals.data.promise, task.aborted])
     if (!spec.plain) return receiveSecurely(spec, data, task)
     const status = await Promise.race([arrivals.status.promise, task.aborted])
@@ -67,21 +78,23 @@ const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
     return receivePlainly(spec, { data, status }, task)
   }, identity)
 
+const takeSocket = (channel: Channel, socket: Socket): void => {
+  // Until its reader takes it over nobody else listens for a reset.
+  socket.on('error', () => {})
+  if (job === null) return void socket.destroy()
+  socket.setNoDelay(true).setKeepAlive(true, 10_000)
+  job.sockets.set(channel, socket)
+}
+
 process.on('message', (order: Order, socket: unknown) => {
   if (order.kind === 'send') send(order.spec, order.identity)
   else if (order.kind === 'receive') receive(order.spec, order.identity)
   else if (order.kind === 'rehearse') rehearsal = rehearse(order.identity).catch(() => {})
-  else if (order.kind === 'abort') aborted.reject(streamFailed(order.reason))
+  else if (order.kind === 'abort') job?.aborted.reject(streamFailed(order.reason))
   else if (order.kind === 'go') {
-    const routed = sockets.get(order.channel)
-    if (routed !== undefined) arrivals[order.channel].resolve(routed)
-  } else if (socket !== undefined) {
-    const routed = socket as Socket
-    // Until its reader takes it over nobody else listens for a reset.
-    routed.on('error', () => {})
-    routed.setNoDelay(true).setKeepAlive(true, 10_000)
-    sockets.set(order.channel, routed)
-  }
+    const routed = job?.sockets.get(order.channel)
+    if (routed !== undefined) job?.arrivals[order.channel].resolve(routed)
+  } else if (socket !== undefined) takeSocket(order.channel, socket as Socket)
 })
 
 // `vold` is gone: nobody wants the outcome. The command ends with this process.

@@ -9,9 +9,14 @@ const mainPath = own.replace(/process-pool\.[jt]s$/, `process-main${extname(own)
 
 const spareMs = 60_000
 
-/** Transfer processes. One is started ahead after a use, so that the next round of a move does not wait for its start. */
+/**
+ * Transfer processes. One that did its work well is kept for a while: the next round of a move finds its code compiled,
+ * and no start takes the processor from a stream that runs.
+ */
 export interface ProcessPool {
   take(): ChildProcess
+  /** It ended its transfer well and waits for another. */
+  giveBack(child: ChildProcess): void
   /** Starts the spare one, unless there is one; it ends by itself when it is not used for a minute. */
   warm(): void
   close(): void
@@ -21,6 +26,8 @@ export interface ProcessPool {
 export const createProcessPool = (exec: Exec, prepare: (child: ChildProcess) => void): ProcessPool => {
   let spare: ChildProcess | null = null
   let timer: NodeJS.Timeout | null = null
+
+  let closed = false
 
   const start = (): ChildProcess => {
     const child = exec.fork(mainPath, [])
@@ -33,7 +40,16 @@ export const createProcessPool = (exec: Exec, prepare: (child: ChildProcess) => 
     spare?.kill('SIGKILL')
     spare = null
   }
+  const keep = (child: ChildProcess) => {
+    spare = child
+    if (timer !== null) clearTimeout(timer)
+    timer = setTimeout(drop, spareMs).unref()
+  }
   return {
+    giveBack(child) {
+      if (closed || spare?.connected || !child.connected) child.kill('SIGKILL')
+      else keep(child)
+    },
     take() {
       const child = spare
       spare = null
@@ -42,13 +58,13 @@ export const createProcessPool = (exec: Exec, prepare: (child: ChildProcess) => 
       return child?.connected && child.exitCode === null ? child : start()
     },
     warm() {
-      if (spare === null || !spare.connected) {
-        spare = start()
-        prepare(spare)
-      }
-      if (timer !== null) clearTimeout(timer)
-      timer = setTimeout(drop, spareMs).unref()
+      if (spare?.connected) return keep(spare)
+      keep(start())
+      if (spare !== null) prepare(spare)
     },
-    close: drop,
+    close() {
+      closed = true
+      drop()
+    },
   }
 }

@@ -15,11 +15,12 @@ export interface RunningTransfer extends Transfer {
   end(reason: string): void
 }
 
-/** One transfer in a process of its own, seen from `vold`. */
+/** One transfer in a process of its own, seen from `vold`. A process that did well is given back and may get another order; one that failed has ended. */
 export const runTransfer = (
   child: ChildProcess,
   order: Extract<Order, { kind: 'send' | 'receive' }>,
   logger: Logger,
+  giveBack: (child: ChildProcess) => void,
 ): RunningTransfer => {
   const { sessionId } = order.spec
   let bytes = 0
@@ -27,29 +28,30 @@ export const runTransfer = (
   let outcome: Exclude<Report, { kind: 'progress' }> | null = null
   let ending: string | null = null
 
+  /** Once it is done the process may be another transfer's. */
   const tell = (message: Order) => {
-    if (child.connected) child.send(message, () => {})
+    if (child.connected && outcome?.kind !== 'done') child.send(message, () => {})
   }
   const { promise: done, resolve, reject } = Promise.withResolvers<TransferResult>()
   done.catch(() => {})
 
-  child.on('message', (message: Report) => {
+  const onMessage = (message: Report) => {
     if (message.kind === 'progress') {
       bytes = message.bytes
       return
     }
     outcome ??= message
-    if (message.kind === 'done') bytes = message.result.bytes
-    // It has nothing left to do, and its command is gone. Its end takes the kernel a few milliseconds that nobody need wait for.
-    child.kill('SIGKILL')
-    if (message.kind === 'done') resolve(message.result)
-  })
+    if (message.kind === 'failed') return void child.kill('SIGKILL')
+    bytes = message.result.bytes
+    child.off('message', onMessage).off('exit', onExit).off('error', onError)
+    if (killer !== null) clearTimeout(killer)
+    logger.debug({ sessionId, kind: order.kind, outcome: 'done', bytes }, 'transfer ended')
+    giveBack(child)
+    resolve(message.result)
+  }
   const onGone = (how: string) => {
     if (killer !== null) clearTimeout(killer)
     logger.debug({ sessionId, kind: order.kind, outcome: outcome?.kind ?? how, bytes }, 'transfer ended')
-    if (outcome?.kind === 'done') {
-      return resolve(outcome.result)
-    }
     if (outcome?.kind === 'failed') return reject(streamFailed(outcome.message, { sessionId, ...outcome.details }))
     reject(
       streamFailed(ending ?? `the process of session ${sessionId} ended in the middle of the stream (${how})`, {
@@ -57,14 +59,16 @@ export const runTransfer = (
       }),
     )
   }
-  child.once('exit', (code, signal) => onGone(signal === null ? `exit status ${code}` : `signal ${signal}`))
-  child.once('error', (error) => {
+  const onExit = (code: number | null, signal: string | null) =>
+    onGone(signal === null ? `exit status ${code}` : `signal ${signal}`)
+  const onError = (error: Error) => {
     if (child.pid === undefined) onGone(error.message)
-  })
+  }
+  child.on('message', onMessage).once('exit', onExit).on('error', onError)
   const end = (reason: string) => {
     ending ??= reason
     tell({ kind: 'abort', reason })
-    killer ??= setTimeout(() => child.kill('SIGKILL'), graceMs)
+    if (outcome?.kind !== 'done') killer ??= setTimeout(() => child.kill('SIGKILL'), graceMs)
   }
   tell(order)
   return {
@@ -73,6 +77,7 @@ export const runTransfer = (
     abort: () => end(`session ${sessionId} was called off`),
     end,
     route(channel, socket) {
+      if (outcome !== null) return void socket.destroy()
       // Our copy is closed only when the process has its own. Were GO said before, we could read what is the process's.
       child.send({ kind: 'socket', channel } satisfies Order, socket, {}, (error) => {
         if (error === null) tell({ kind: 'go', channel })

@@ -14,8 +14,6 @@ import { readPreamble, refuse } from './routing.ts'
 import { type RunningTransfer, runTransfer } from './running.ts'
 
 const peerMs = 30_000
-/** A transfer that takes longer has had its busy start. */
-const warmMs = 1_000
 const minTicketChars = 32
 /** Connections that have not said their session yet; more are refused, so that strangers cannot pile them up. */
 const maxUnrouted = 256
@@ -46,16 +44,16 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
     return identity
   }
   const begin = (order: Parameters<typeof runTransfer>[1]): RunningTransfer => {
-    const running = runTransfer(pool.take(), order, logger)
+    const running = runTransfer(pool.take(), order, logger, pool.giveBack)
     live.add(running)
-    // The next round of the same move is likely near: its process is got ready while this one works.
-    const warming = setTimeout(() => pool.warm(), warmMs)
-    const ended = () => {
-      live.delete(running)
-      clearTimeout(warming)
-      if (server !== null) pool.warm()
-    }
-    running.done.then(ended, ended)
+    running.done.then(
+      () => live.delete(running),
+      () => {
+        live.delete(running)
+        // It took its process along, and is likely to be tried again.
+        if (server !== null) pool.warm()
+      },
+    )
     return running
   }
   const checkSpec = (spec: { sessionId: string; plain: boolean; ticket?: string }): void => {

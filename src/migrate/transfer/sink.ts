@@ -10,7 +10,8 @@ export interface BlockSink {
   end(): Promise<void>
 }
 
-const blocks = 4
+/** Deep enough that the link goes on while the command waits for its disk. */
+const blocks = 16
 
 /**
  * @param onBlock sees each block once, in order, before it is written

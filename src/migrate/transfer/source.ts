@@ -13,8 +13,8 @@ export interface FrameSource {
   release(frame: Buffer): void
 }
 
-/** One being filled, one being sent, and the slack between them. */
-const frames = 4
+/** One being filled, one being sent, and between them enough for command and link not to wait for each other. */
+const frames = 16
 
 /**
  * Starts the command.
