@@ -8,7 +8,7 @@
  * from then on none does, and every run must come to rest with one writer who holds every acknowledged write.
  *
  * -DRESTORE: the store may be put back to an old copy, once. -DROLLBACK: so may the disk of a host. -DMISSING: a target may lose
- * what it prepared. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. -DBREAK_...: a rule is broken.
+ * what it prepared. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. A rule is broken by its -DBREAK_ define.
  */
 
 #ifndef WRITES
@@ -404,7 +404,9 @@ proctype host(byte h) {
 end:
   do
   :: atomic { H[h].move == 1 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 1, NOTHING, 0) }
+#if MOVES > 1
   :: atomic { H[h].move == 2 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 2, NOTHING, 0) }
+#endif
      /* The engine restarts containers by itself, people start others. */
   :: atomic { !H[h].mounted && MAY_MOUNT(h) ->
        H[h].mounted = 1;
@@ -447,12 +449,14 @@ end:
   :: atomic { target_of(h, 1) }
   :: atomic { target_with(h, 1, 0) }
   :: atomic { target_with(h, 1, 1) }
+#if MOVES > 1
   :: atomic { source_of(h, 2) }
   :: atomic { source_with(h, 2, 0) }
   :: atomic { source_with(h, 2, 1) }
   :: atomic { target_of(h, 2) }
   :: atomic { target_with(h, 2, 0) }
   :: atomic { target_with(h, 2, 1) }
+#endif
   od
 }
 
@@ -731,7 +735,8 @@ end:
 #define WRITES_HERE(h) (H[h].role == owner && H[h].mounted && H[h].data == acked && s_owner == (h))
 
 proctype rest_of_time() {
-  /* Faults may end at any moment, also never. */
+  /* Faults may end at any moment, also never. Only while they last may the parties go round in circles. */
+progress:
   calm = 1;
   /* When nothing is left to do. */
   timeout -> assert(s_open == 0 && MOUNTED == 1 && (WRITES_HERE(0) || WRITES_HERE(1) || WRITES_HERE(2)))

@@ -29,6 +29,9 @@ wanted=(
   tar:tar
   xz-utils:xz
   zstd:zstd
+  spin:spin
+  gcc:gcc,cpp
+  libc6-dev:
   ca-certificates:
 )
 

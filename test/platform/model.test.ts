@@ -1,0 +1,145 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { createExec } from '../../src/lib/exec.ts'
+import { silentLogger } from '../../src/lib/logger.ts'
+import { temporaryDirectory } from '../support/temporary-directory.ts'
+
+const model = join(import.meta.dirname, '../../model/ownership.pml')
+const exec = createExec(silentLogger)
+const limitMs = 15 * 60_000
+
+interface Verdict {
+  readonly errors: number
+  /** Which property failed; null when none did. */
+  readonly violated: string | null
+  readonly states: number
+  /** Every reachable state was looked at: neither depth nor memory cut the search short. */
+  readonly exhaustive: boolean
+  readonly output: string
+}
+
+const twoWriters = 'two hosts write'
+const lostWrite = 'an acknowledged write is lost'
+const noWriter = 'nobody writes for ever, or the store does not know who'
+const undone = 'a move that nothing disturbs is undone'
+const stolen = 'a Mount elsewhere stops a writer'
+
+/** Which assertion of the model it was, by its text. */
+const propertyOf = (output: string): string | null => {
+  const text = /^pan:1: (.*)$/m.exec(output)?.[1]
+  if (text === undefined) return null
+  if (text.includes('s_open==0')) return noWriter
+  if (text.includes('H[h].data==acked')) return lostWrite
+  if (text.includes('H[2].mounted)==1')) return twoWriters
+  if (text.includes('!(H[h].mounted)')) return stolen
+  if (text.startsWith('assertion violated 0 ')) return undone
+  return text
+}
+
+const generate = async (defines: readonly string[]): Promise<string> => {
+  const directory = await temporaryDirectory()
+  const spin = ['spin', '-a', ...defines.map((define) => `-D${define}`), model] as const
+  // spin writes where it stands.
+  await exec.run(['env', '-C', directory, ...spin]).catch(async (error) => {
+    await exec.run(['spin', '-V'])
+    throw error
+  })
+  return directory
+}
+
+/** One C compiler run and one search, on one core. `search`: pan's own options. */
+const check = async (
+  defines: readonly string[],
+  build: readonly string[],
+  search: readonly string[],
+): Promise<Verdict> => {
+  const directory = await generate(defines)
+  const pan = join(directory, 'pan')
+  // No partial order reduction: the host processes share all their variables, it has nothing to reduce.
+  const options = ['-w', '-DNOREDUCE', '-DMEMLIM=2000', ...build]
+  await exec.run(['gcc', ...options, '-o', pan, `${pan}.c`], { timeoutMs: limitMs })
+  const stop = new AbortController()
+  onTestFinished(() => stop.abort())
+  const run = ['env', '-C', directory, pan, '-m400000', '-w24', ...search] as const
+  const { stdout: output } = await exec.run(run, { timeoutMs: limitMs, signal: stop.signal })
+  const [, errors] = /errors: (\d+)/.exec(output) ?? []
+  const [, states] = /^\s*([\d.e+]+) states, stored/m.exec(output) ?? []
+  return {
+    errors: Number(errors),
+    violated: propertyOf(output),
+    states: Number(states),
+    exhaustive: !/not completed|too small|out of memory|truncated/i.test(output),
+    output,
+  }
+}
+
+/** Every fault that the model has, each machine with the others it can bear; together they are the claim of docs/move-protocol.md. */
+const machines: readonly [name: string, defines: readonly string[]][] = [
+  ['one move, S taken twice', ['MOVES=1']],
+  ['one move, the prepared dataset may vanish', ['MOVES=1', 'MISSING']],
+  ['one move, asked for by a Mount', ['MOVES=1', 'PULL']],
+  ['one move, a disk rolled back', ['MOVES=1', 'ROLLBACK']],
+  ['one move, an old store', ['MOVES=1', 'SNAPS=1', 'RESTORE']],
+  ['two moves, nothing disturbs', ['MOVES=2', 'UNDISTURBED']],
+  ['two moves after each other', ['MOVES=2', 'SNAPS=1']],
+]
+
+/** Each rule, broken: where it shows, and what fails then. */
+const breakings: readonly [rule: string, defines: readonly string[], violated: string][] = [
+  ['RELEASE', [], twoWriters],
+  ['COMMIT', [], twoWriters],
+  ['SEAL', ['UNDISTURBED'], undone],
+  ['PROOF', [], lostWrite],
+  ['KILL', [], twoWriters],
+  ['STALE', [], twoWriters],
+  ['STEP', [], lostWrite],
+  ['TIMEOUT', [], twoWriters],
+  ['CANCEL', [], twoWriters],
+  ['ABORT_ORDER', [], noWriter],
+  ['BEHIND', ['SNAPS=1', 'RESTORE'], twoWriters],
+  ['REMEMBER', ['SNAPS=1', 'RESTORE'], twoWriters],
+  ['RECOVER', ['SNAPS=1', 'RESTORE'], twoWriters],
+  ['ASK', ['ROLLBACK'], twoWriters],
+  ['STREAM', [], lostWrite],
+  ['SYNC', [], lostWrite],
+  ['MISSING', ['MISSING'], lostWrite],
+  ['GIVEBACK', ['MISSING'], noWriter],
+  ['RETURN', [], twoWriters],
+  ['STEAL', ['PULL'], stolen],
+]
+
+describe('the ownership protocol, every state of the model', () => {
+  test.each(machines)('%s: one writer, and no write lost', { timeout: limitMs }, async (name, defines) => {
+    const verdict = await check(defines, ['-O1', '-DSAFETY'], [])
+    console.log(`model: ${name}: ${verdict.states} states, ${verdict.errors} errors`)
+    expect(verdict.violated, verdict.output).toBeNull()
+    expect(verdict.errors, verdict.output).toBe(0)
+    expect(verdict.exhaustive, verdict.output).toBe(true)
+    expect(verdict.states).toBeGreaterThan(500)
+  })
+
+  test('once the faults end nobody goes round in circles', { timeout: limitMs }, async () => {
+    const verdict = await check(['MOVES=1', 'MISSING'], ['-O1', '-DNP'], ['-l'])
+    expect(verdict.output).toMatch(/non-progress cycles\s+\+/)
+    expect(verdict.errors, verdict.output).toBe(0)
+    expect(verdict.exhaustive, verdict.output).toBe(true)
+  })
+})
+
+describe('a broken rule is found', () => {
+  test.each(breakings)('%s', { timeout: limitMs }, async (rule, defines, violated) => {
+    const verdict = await check(['MOVES=1', ...defines, `BREAK_${rule}`], ['-O0', '-DSAFETY'], [])
+    expect(verdict.errors, verdict.output).toBe(1)
+    expect(verdict.violated, verdict.output).toBe(violated)
+  })
+
+  test('every rule that the model can break is broken here, and told in the docs', async () => {
+    const text = await readFile(model, 'utf8')
+    const told = await readFile(join(import.meta.dirname, '../../docs/move-protocol.md'), 'utf8')
+    const inModel = [...new Set([...text.matchAll(/BREAK_([A-Z_]+)/g)].map(([, rule]) => rule))]
+    expect(breakings.map(([rule]) => rule).toSorted()).toEqual(inModel.toSorted())
+    const missing = inModel.filter((rule) => !told.includes(`\`${rule}\``))
+    expect(missing, 'not in docs/move-protocol.md').toEqual([])
+  })
+})
