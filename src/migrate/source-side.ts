@@ -134,6 +134,13 @@ export class SourceSide {
     const held = await heldIn(this.#host, args, 'owner', 'sealed')
     this.#watchdog.watch(args)
     if (held.record.role === 'sealed') return
+    // Writers are journaled under a seal only, so an undo took that seal back. It is finished, for what was journaled is of before.
+    if ((await this.#journal.source(args.moveId)) !== null) {
+      throw new DroverError(
+        'STALE_EPOCH',
+        `move ${args.moveId} of volume ${held.record.name} is being undone on host ${this.#host.identity.hostName}; it does not go on`,
+      )
+    }
     if (args.onlyIdle) {
       const use = await inUseBy(this.#host, this.#runtime, held)
       if (use !== null) {
