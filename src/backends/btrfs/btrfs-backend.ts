@@ -134,6 +134,7 @@ export class BtrfsBackend implements Backend {
   async destroyLive(id: VolumeId): Promise<void> {
     await this.#mounting.refuseIfMounted(id)
     await this.#trash.put(this.#layout.live(id), `${id}-live`)
+    await this.#trash.put(this.#layout.liveMaking(id), `${id}-making`)
   }
 
   usage(ids: readonly VolumeId[], options: { exact?: boolean } = {}): Promise<Map<VolumeId, number>> {
