@@ -168,6 +168,7 @@ export class MemoryBackend implements Backend {
       if (directory === undefined) return
       this.#refuseIfMounted(id)
       directory.live = null
+      directory.making = null
       this.#pool.commit()
     })
   }
@@ -304,6 +305,7 @@ export class MemoryBackend implements Backend {
       const directory = this.#mustDirectory(id)
       if (directory.live !== made) directory.live = made
       directory.making = null
+      this.#pool.commit()
       return describe(made)
     })
   }

@@ -162,16 +162,3 @@ export const scenarioOf = (seed: number): Scenario => {
 
 const downMs = (random: Random): number =>
   random.chance(0.6) ? random.between(50, 2_000) : random.between(2_000, 50_000)
-
-/** A move without a storm, in which exactly one thing dies. */
-export const stepScenario = (quiesce: 'stop' | 'pause', strike: Strike | null, label: string): Scenario => ({
-  label,
-  seed: 7,
-  hosts: 3,
-  owner: 1,
-  writer: { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
-  acts: [{ atMs: 0, act: { kind: 'move', to: 2, quiesce, containers: 'move' } }],
-  strikes: strike === null ? [] : [strike],
-  weather: calm,
-  stormMs: 12_000,
-})

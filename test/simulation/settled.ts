@@ -39,7 +39,7 @@ const stateOf = (host: SimHost, volumeId: string): string => {
   const directory = host.pool.volumes.get(volumeId)
   return directory === undefined
     ? 'it holds nothing'
-    : JSON.stringify({ ...directory.record, live: directory.live?.uuid ?? null })
+    : `it is ${recordOf(host, volumeId)?.role} of ${recordOf(host, volumeId)?.datasetUuid}, the live dataset is ${directory.live?.uuid}`
 }
 
 const recordOf = (host: SimHost, volumeId: string): DatasetRecord | null =>

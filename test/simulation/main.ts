@@ -1,0 +1,89 @@
+import { parseArgs } from 'node:util'
+import { formatDuration } from '../../src/domain/units.ts'
+import { courseNames, everyStep, stepScenario } from './every-step.ts'
+import { type Outcome, runScenario } from './run.ts'
+import { scenarioOf } from './scenario.ts'
+import { runAll, type Summary } from './workers.ts'
+
+const shown = 20
+
+const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as many random storms; the first seed is chosen anew unless told
+       npm run simulate -- --steps                     every step of every course, struck before, during and after it
+       npm run simulate -- --seed SEED                 one storm again, with its trace
+       npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
+
+const fail = (message: string): never => {
+  console.error(`simulate: ${message}\n${usage}`)
+  process.exit(2)
+}
+
+const parsed = () => {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: 'string' },
+        from: { type: 'string' },
+        seed: { type: 'string' },
+        step: { type: 'string' },
+        steps: { type: 'boolean', default: false },
+      },
+    }).values
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error))
+  }
+}
+
+const whole = (text: string, what: string): number => {
+  const number = Number(text)
+  return Number.isSafeInteger(number) && number >= 0 ? number : fail(`${what} ${text} is no whole number`)
+}
+
+/** What goes on all the time. */
+const usual =
+  /call \/agent\/(?:holdings|setTable|keepAlive|transferStatus) |file (?:members|catalog)\.json$|store\.appendEvent$/
+
+const show = (outcome: Outcome): void => {
+  console.log(outcome.trace.filter((line) => !usual.test(line)).join('\n'))
+  console.log(`${outcome.label}: ${outcome.violation ?? 'all held'}; trace ${outcome.hash}`)
+}
+
+const report = async (what: string, startedAt: number, summary: Summary): Promise<void> => {
+  const { runs, failures, moves, rows, steps, simulatedMs } = summary
+  const ms = performance.now() - startedAt
+  const ended = Object.entries(moves)
+    .map(([state, count]) => `${count} ${state}`)
+    .join(', ')
+  console.log(`${runs - failures.length} of ${runs} ${what} held, in ${formatDuration(ms)}`)
+  console.log(
+    `moves: ${ended}; ${steps} steps in storms, ${rows} acknowledged rows, ${Math.round(simulatedMs / 3_600_000)} simulated hours`,
+  )
+  for (const { label, violation } of failures.slice(0, shown))
+    console.log(`FAILED ${label}: ${violation.slice(0, 200)}`)
+  if (failures.length > shown) console.log(`and ${failures.length - shown} more`)
+  const [first] = failures
+  if (first === undefined) return
+  const [option, value = ''] = first.label.split(' ')
+  const scenario = option === '--seed' ? scenarioOf(Number(value)) : await stepScenario(value)
+  console.log(`\nThe first of them again, with npm run simulate -- ${first.label}:`)
+  show(await runScenario(scenario, true))
+  process.exitCode = 1
+}
+
+const { seeds, from, seed, step, steps } = parsed()
+const startedAt = performance.now()
+if (seed !== undefined || step !== undefined) {
+  const outcome = await runScenario(
+    seed !== undefined ? scenarioOf(whole(seed, 'seed')) : await stepScenario(step ?? ''),
+    true,
+  )
+  show(outcome)
+  if (outcome.violation !== null) process.exitCode = 1
+} else if (steps) {
+  const tasks = (await Promise.all(courseNames.map((name) => everyStep(name)))).flat()
+  await report('struck steps', startedAt, await runAll(tasks.map(({ scenario }) => scenario)))
+} else {
+  const count = whole(seeds ?? '10000', 'count')
+  const base = from === undefined ? Math.floor(Math.random() * 2 ** 31) : whole(from, 'seed')
+  console.log(`seeds ${base} to ${base + count - 1}`)
+  await report('storms', startedAt, await runAll(Array.from({ length: count }, (_, index) => base + index)))
+}
