@@ -14,7 +14,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/unit/**/*.test.ts'],
+          include: ['test/{unit,simulation}/**/*.test.ts'],
           testTimeout: minute,
           hookTimeout: minute,
           sequence: { groupOrder: 0 },

@@ -6,6 +6,7 @@ import { clusterId, hostId, type VolumeId, volumeId } from '../../src/domain/ids
 import { createExec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
+import { type Hands, realHands } from './hands.ts'
 
 export const exec = createExec(silentLogger)
 export const mib = 2 ** 20
@@ -22,8 +23,12 @@ export interface PoolUnderTest {
   nest(id: VolumeId, path: string): Promise<void>
   /** Leaves a removal as a crash does: out of sight, the slow part not begun. */
   interruptRemoval(id: VolumeId): Promise<void>
+  /** Leaves a live dataset in the making, as a crash does. */
+  interruptMaking(id: VolumeId): Promise<void>
   /** Everything on the pool that a removal could leave behind. */
   leftovers(): Promise<unknown>
+  /** Default: those for real file systems. */
+  readonly hands?: Hands
   dispose(): Promise<void>
 }
 
@@ -35,6 +40,7 @@ export interface BackendBench {
   readonly backend: Backend
   readonly otherPool: PoolUnderTest
   readonly other: Backend
+  readonly hands: Hands
   /** A volume with a record and a live dataset on the first pool. */
   made(sizeBytes?: number | null): Promise<VolumeId>
   /** Mounts the live dataset until the test ends; answers its data directory. */
@@ -79,6 +85,9 @@ export const setUpBench = (makePool: MakePool): BackendBench => {
     },
     get other() {
       return at(1).backend
+    },
+    get hands() {
+      return at(0).pool.hands ?? realHands
     },
     made: async (sizeBytes = null) => {
       const id = newId()

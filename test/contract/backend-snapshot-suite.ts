@@ -1,8 +1,8 @@
-import { appendFile, chmod, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { SnapshotFacet } from '../../src/backends/backend.ts'
 import { type BackendBench, mib, newId, raise } from './backend-bench.ts'
+import type { Hands } from './hands.ts'
 
 export const snapshotSuite = (bench: BackendBench): void => {
   const facet = (): SnapshotFacet => bench.backend.snapshots ?? raise('no snapshots')
@@ -33,9 +33,9 @@ export const snapshotSuite = (bench: BackendBench): void => {
       const { backend } = bench
       const id = await bench.made()
       const data = await bench.mounted(backend, id)
-      await writeFile(join(data, 'x'), 'x')
+      await bench.hands.writeFile(join(data, 'x'), 'x')
       const snapshot = await facet().create(id, 's', 'move')
-      await readFile(join(data, 'x'))
+      await bench.hands.readFile(join(data, 'x'))
       await backend.unmount(id, join(data, '..'))
       expect((await backend.live(id))?.generation).toBeLessThanOrEqual(snapshot.generation)
       expect(await facet().unchangedSince(id, 's')).toBe(true)
@@ -44,19 +44,19 @@ export const snapshotSuite = (bench: BackendBench): void => {
       await expect(facet().unchangedSince(newId(), 's')).rejects.toMatchObject({ code: 'DATASET_MISSING' })
     })
 
-    test.each<[string, (data: string) => Promise<unknown>]>([
-      ['an append', (data) => appendFile(join(data, 'x'), 'y')],
-      ['an overwrite of the same bytes', (data) => writeFile(join(data, 'x'), 'x')],
-      ['a removal', (data) => rm(join(data, 'x'))],
-      ['a rename', (data) => rename(join(data, 'x'), join(data, 'y'))],
-      ['another mode', (data) => chmod(join(data, 'x'), 0o600)],
+    test.each<[string, (data: string, hands: Hands) => Promise<unknown>]>([
+      ['an append', (data, hands) => hands.appendFile(join(data, 'x'), 'y')],
+      ['an overwrite of the same bytes', (data, hands) => hands.writeFile(join(data, 'x'), 'x')],
+      ['a removal', (data, hands) => hands.rm(join(data, 'x'))],
+      ['a rename', (data, hands) => hands.rename(join(data, 'x'), join(data, 'y'))],
+      ['another mode', (data, hands) => hands.chmod(join(data, 'x'), 0o600)],
     ])('unchanged proof: fails after %s', async (_, change) => {
       const { backend } = bench
       const id = await bench.made()
       const data = await bench.mounted(backend, id)
-      await writeFile(join(data, 'x'), 'x')
+      await bench.hands.writeFile(join(data, 'x'), 'x')
       const snapshot = await facet().create(id, 's', 'move')
-      await change(data)
+      await change(data, bench.hands)
       expect(await facet().unchangedSince(id, 's')).toBe(false)
       expect((await backend.live(id))?.generation).toBeGreaterThan(snapshot.generation)
     })
@@ -64,14 +64,14 @@ export const snapshotSuite = (bench: BackendBench): void => {
     test('unchanged proof: a file unlinked before and closed after does not fool it', async () => {
       const id = await bench.made()
       const data = await bench.mounted(bench.backend, id)
-      await writeFile(join(data, 'kept'), 'x')
-      const handle = await open(join(data, 'gone'), 'w')
-      await handle.write(Buffer.alloc(mib))
-      await rm(join(data, 'gone'))
+      await bench.hands.writeFile(join(data, 'kept'), 'x')
+      const handle = await bench.hands.open(join(data, 'gone'))
+      await handle.append(Buffer.alloc(mib))
+      await bench.hands.rm(join(data, 'gone'))
       await facet().create(id, 's', 'move')
       await handle.close()
       expect(await facet().unchangedSince(id, 's')).toBe(true)
-      await rm(join(data, 'kept'))
+      await bench.hands.rm(join(data, 'kept'))
       expect(await facet().unchangedSince(id, 's')).toBe(false)
     })
 
@@ -101,10 +101,10 @@ export const snapshotSuite = (bench: BackendBench): void => {
       const { backend } = bench
       const id = await bench.made()
       const data = await bench.mounted(backend, id)
-      await writeFile(join(data, 'before'), Buffer.alloc(4 * mib, 1))
+      await bench.hands.writeFile(join(data, 'before'), Buffer.alloc(4 * mib, 1))
       const since = await facet().create(id, 's', 'move')
       expect(await facet().changedBytes(id, since)).toBe(0)
-      await writeFile(join(data, 'after'), Buffer.alloc(2 * mib, 2))
+      await bench.hands.writeFile(join(data, 'after'), Buffer.alloc(2 * mib, 2))
       await backend.sync(id)
       const changed = await facet().changedBytes(id, since)
       expect(changed).toBeGreaterThanOrEqual(2 * mib)

@@ -1,15 +1,17 @@
-import { once } from 'node:events'
-import { appendFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Backend, SnapshotFacet, StreamFacet } from '../../src/backends/backend.ts'
 import type { SnapshotRecord } from '../../src/domain/dataset.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
-import { describeTree, plantTree } from '../support/volume-tree.ts'
-import { type BackendBench, exec, mib, newId, pastTheLimit, raise, recordOf } from './backend-bench.ts'
+import { type BackendBench, mib, newId, pastTheLimit, raise, recordOf } from './backend-bench.ts'
 
 export const streamSuite = (bench: BackendBench): void => {
   describe('streams', () => {
+    const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) => {
+      const bytes = await pipe(bench, from, to, id, sent.name, base)
+      return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
+    }
+
     /** A volume on the first pool, and its record on the second, as a move begins. */
     const toBeMoved = async (sizeBytes: number | null = null): Promise<VolumeId> => {
       const id = await bench.made(sizeBytes)
@@ -21,15 +23,15 @@ export const streamSuite = (bench: BackendBench): void => {
       const { backend, other } = bench
       const id = await toBeMoved(256 * mib)
       const data = await bench.mounted(backend, id)
-      await plantTree(data)
-      await writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
+      await bench.hands.plantTree(data)
+      await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
       const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
       const { received: r1, bytes: fullBytes } = await carry(backend, other, id, s1, null)
       expect(r1).toMatchObject({ name: 's1', streamUuid: s1.streamUuid })
       expect(await streamsOf(other).partials(id)).toEqual([])
 
-      await appendFile(join(data, 'plain'), 'more')
-      await rm(join(data, 'symlink'))
+      await bench.hands.appendFile(join(data, 'plain'), 'more')
+      await bench.hands.rm(join(data, 'symlink'))
       const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
       const { received: r2, bytes } = await carry(backend, other, id, s2, 's1')
       expect(bytes).toBeLessThan(fullBytes / 100)
@@ -42,14 +44,14 @@ export const streamSuite = (bench: BackendBench): void => {
       expect(again.uuid).toBe(promoted.uuid)
       expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
       const there = await bench.mounted(other, id)
-      expect(await describeTree(there)).toBe(await describeTree(data))
-      await expect(writeFile(join(there, 'past'), Buffer.alloc(32 * mib, 9), { flush: true })).rejects.toMatchObject(
-        pastTheLimit,
-      )
-      await rm(join(there, 'past'))
+      expect(await bench.hands.describeTree(there)).toBe(await bench.hands.describeTree(data))
+      await expect(
+        bench.hands.writeFile(join(there, 'past'), Buffer.alloc(32 * mib, 9), { flush: true }),
+      ).rejects.toMatchObject(pastTheLimit)
+      await bench.hands.rm(join(there, 'past'))
 
-      await appendFile(join(there, 'owned'), 'from elsewhere')
-      await symlink('new', join(there, 'new symlink'))
+      await bench.hands.appendFile(join(there, 'owned'), 'from elsewhere')
+      await bench.hands.symlink('new', join(there, 'new symlink'))
       const s3 = await snapshotsOf(other).create(id, 's3', 'move')
       await backend.unmount(id, join(data, '..'))
       await backend.destroyLive(id)
@@ -61,7 +63,7 @@ export const streamSuite = (bench: BackendBench): void => {
       const live = await streamsOf(backend).promote(id, 's3', { sizeBytes: null })
       expect(live.sizeBytes).toBeNull()
       await backend.mount(id, join(data, '..'))
-      expect(await describeTree(data)).toBe(await describeTree(there))
+      expect(await bench.hands.describeTree(data)).toBe(await bench.hands.describeTree(there))
     }, 60_000)
 
     test('finishReceive: again the same; another identity, or nothing arrived: an error, nothing made', async () => {
@@ -71,7 +73,7 @@ export const streamSuite = (bench: BackendBench): void => {
       const target = streamsOf(other)
       const finish = (uuid: string) => target.finishReceive(id, 'move1', 's', uuid)
       await expect(finish(sent.streamUuid)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
-      await pipe(backend, other, id, 's', null)
+      await pipe(bench, backend, other, id, 's', null)
       expect(await target.partials(id)).toEqual(['move1'])
       const stranger = '00000000-0000-4000-8000-000000000000'
       await expect(finish(stranger)).rejects.toMatchObject({ code: 'STREAM_FAILED' })
@@ -86,17 +88,12 @@ export const streamSuite = (bench: BackendBench): void => {
       const { backend, other } = bench
       const id = await toBeMoved()
       const data = await bench.mounted(backend, id)
-      await writeFile(join(data, 'bulk'), Buffer.alloc(8 * mib, 3))
+      await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(8 * mib, 3))
       const sent = await snapshotsOf(backend).create(id, 's', 'move')
-      const receive = exec.spawn(await streamsOf(other).prepareReceive(id, 'move1'), ['pipe', 'ignore', 'ignore'])
-      const send = exec.spawn(streamsOf(backend).sendCommand(id, 's', null), ['ignore', 'pipe', 'ignore'])
-      const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
-      for await (const chunk of send.stdout ?? []) {
-        receive.stdin?.end(chunk)
-        break
-      }
-      send.kill('SIGKILL')
-      expect((await ends)[1][0]).not.toBe(0)
+      const receive = await streamsOf(other).prepareReceive(id, 'move1')
+      const send = streamsOf(backend).sendCommand(id, 's', null)
+      const { codes } = await bench.hands.pipe(send, receive, { cut: true })
+      expect(codes[1]).not.toBe(0)
       await expect(streamsOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)).rejects.toMatchObject({
         code: expect.stringMatching(/^(STREAM_FAILED|DATASET_MISSING)$/),
       })
@@ -152,21 +149,16 @@ const snapshotsOf = (on: Backend): SnapshotFacet => on.snapshots ?? raise('no sn
 const streamsOf = (on: Backend): StreamFacet => on.streams ?? raise('no streams')
 
 /** Sends into the partial `move1` of the other pool; answers the bytes of the stream. */
-const pipe = async (from: Backend, to: Backend, id: VolumeId, snapshot: string, base: string | null) => {
-  const receive = exec.spawn(await streamsOf(to).prepareReceive(id, 'move1'), ['pipe', 'ignore', 'inherit'])
-  const send = exec.spawn(streamsOf(from).sendCommand(id, snapshot, base), ['ignore', 'pipe', 'inherit'])
-  const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
-  if (send.stdout === null || receive.stdin === null) throw new Error('no pipes')
-  let bytes = 0
-  send.stdout.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-  })
-  send.stdout.pipe(receive.stdin)
-  expect((await ends).map(([code]) => code)).toEqual([0, 0])
+const pipe = async (
+  bench: BackendBench,
+  from: Backend,
+  to: Backend,
+  id: VolumeId,
+  name: string,
+  base: string | null,
+) => {
+  const receive = await streamsOf(to).prepareReceive(id, 'move1')
+  const { codes, bytes } = await bench.hands.pipe(streamsOf(from).sendCommand(id, name, base), receive)
+  expect(codes).toEqual([0, 0])
   return bytes
-}
-
-const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) => {
-  const bytes = await pipe(from, to, id, sent.name, base)
-  return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
 }

@@ -1,19 +1,8 @@
-import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { volumeId } from '../../src/domain/ids.ts'
-import { ownMounts } from '../../src/lib/mountinfo.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
-import {
-  type BackendBench,
-  exec,
-  type MakePool,
-  mib,
-  newId,
-  pastTheLimit,
-  recordOf,
-  setUpBench,
-} from './backend-bench.ts'
+import { type BackendBench, type MakePool, mib, newId, pastTheLimit, recordOf, setUpBench } from './backend-bench.ts'
 import { snapshotSuite } from './backend-snapshot-suite.ts'
 import { streamSuite } from './backend-stream-suite.ts'
 
@@ -65,10 +54,10 @@ const liveSuite = (bench: BackendBench): void => {
     const id = await bench.made()
     const first = await backend.live(id)
     const data = await bench.mounted(backend, id)
-    expect(await readdir(data)).toEqual([])
-    await writeFile(join(data, 'kept'), 'kept')
+    expect(await bench.hands.readdir(data)).toEqual([])
+    await bench.hands.writeFile(join(data, 'kept'), 'kept')
     expect((await backend.create(id, { sizeBytes: null })).uuid).toBe(first?.uuid)
-    expect(await readFile(join(data, 'kept'), 'utf8')).toBe('kept')
+    expect((await bench.hands.readFile(join(data, 'kept'))).toString()).toBe('kept')
   })
 
   test('of the absent: null, or DATASET_MISSING, and nothing made', async () => {
@@ -88,9 +77,9 @@ const liveSuite = (bench: BackendBench): void => {
     const id = await bench.made()
     const before = await backend.live(id)
     const data = await bench.mounted(backend, id)
-    await readdir(data)
+    await bench.hands.readdir(data)
     expect((await backend.live(id))?.generation).toBe(before?.generation)
-    await writeFile(join(data, 'x'), 'x')
+    await bench.hands.writeFile(join(data, 'x'), 'x')
     const after = await backend.live(id)
     expect(after?.generation).toBeGreaterThan(before?.generation ?? 0)
     expect((await backend.live(id, { sync: false }))?.uuid).toBe(before?.uuid)
@@ -109,7 +98,7 @@ const liveSuite = (bench: BackendBench): void => {
     const { backend } = bench
     const id = await bench.made()
     const data = await bench.mounted(backend, id)
-    await writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
+    await bench.hands.writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
     await backend.sync(id)
     const absent = newId()
     await expect.poll(async () => (await backend.usage([id, absent])).get(id) ?? 0).toBeGreaterThanOrEqual(3 * mib)
@@ -120,7 +109,7 @@ const liveSuite = (bench: BackendBench): void => {
     const { backend } = bench
     const id = await bench.made()
     const data = await bench.mounted(backend, id)
-    await writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
+    await bench.hands.writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
     const absent = newId()
     const ask = () => backend.usage([id, absent], { exact: true })
     for (const figures of await Promise.all([ask(), ask()])) {
@@ -132,18 +121,16 @@ const liveSuite = (bench: BackendBench): void => {
 }
 
 const mountSuite = (bench: BackendBench): void => {
-  const layersAt = async (path: string) => (await ownMounts()).filter((entry) => entry.mountPoint === path).length
-
   test('mount again: never a second layer; two at once: one layer', async () => {
     const { backend } = bench
     const id = await bench.made()
     const path = join(await temporaryDirectory(), 'a', 'mnt')
     await Promise.all([backend.mount(id, path), backend.mount(id, path)])
     await backend.mount(id, path)
-    expect(await layersAt(path)).toBe(1)
+    expect(await bench.hands.layersAt(path)).toBe(1)
     await backend.unmount(id, path)
     await backend.unmount(id, path)
-    await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' })
+    expect(await bench.hands.exists(path)).toBe(false)
   })
 
   test('unmount peels every layer', async () => {
@@ -151,35 +138,33 @@ const mountSuite = (bench: BackendBench): void => {
     const id = await bench.made()
     const path = join(await temporaryDirectory(), 'mnt')
     await backend.mount(id, path)
-    await exec.run(['mount', '--bind', path, path])
-    expect(await layersAt(path)).toBe(2)
+    await bench.hands.bindAgain(path)
+    expect(await bench.hands.layersAt(path)).toBe(2)
     await backend.unmount(id, path)
-    expect(await layersAt(path)).toBe(0)
+    expect(await bench.hands.layersAt(path)).toBe(0)
   })
 
   test('unmount of the busy: VOLUME_BUSY, still mounted', async () => {
     const { backend } = bench
     const id = await bench.made()
     const data = await bench.mounted(backend, id)
-    const handle = await open(join(data, 'held'), 'w')
+    const handle = await bench.hands.open(join(data, 'held'))
     try {
       await expect(backend.unmount(id, join(data, '..'))).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
     } finally {
       await handle.close()
     }
-    expect(await readdir(data)).toEqual(['held'])
+    expect(await bench.hands.readdir(data)).toEqual(['held'])
   })
 
   test('what another mounted at the path is left alone', async () => {
     const { backend } = bench
     const id = await bench.made()
     const path = join(await temporaryDirectory(), 'mnt')
-    await mkdir(path)
-    await exec.run(['mount', '-t', 'tmpfs', 'tmpfs', path])
-    onTestFinished(async () => void (await exec.run(['umount', path])))
+    onTestFinished(await bench.hands.mountOther(path))
     await expect(backend.mount(id, path)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
     await expect(backend.unmount(id, path)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
-    expect(await layersAt(path)).toBe(1)
+    expect(await bench.hands.layersAt(path)).toBe(1)
   })
 }
 
@@ -189,14 +174,12 @@ const sizeSuite = (bench: BackendBench): void => {
     const id = await bench.made(16 * mib)
     expect((await backend.live(id))?.sizeBytes).toBe(16 * mib)
     const data = await bench.mounted(backend, id)
-    const handle = await open(join(data, 'big'), 'w')
+    const handle = await bench.hands.open(join(data, 'big'))
     let whole = 0
     let failure: unknown = null
     try {
       for (; whole < 64; whole += 1) {
-        // writeFile on a handle goes on after a short write, until all is written or the error shows.
-        await handle.writeFile(Buffer.alloc(mib, whole + 1))
-        await handle.sync()
+        await handle.append(Buffer.alloc(mib, whole + 1))
       }
     } catch (error) {
       failure = error
@@ -206,7 +189,7 @@ const sizeSuite = (bench: BackendBench): void => {
     expect(failure).toMatchObject(pastTheLimit)
     expect(whole).toBeGreaterThan(8)
     expect(whole).toBeLessThanOrEqual(16)
-    const bytes = await readFile(join(data, 'big'))
+    const bytes = await bench.hands.readFile(join(data, 'big'))
     for (let at = 0; at < whole; at += 1) {
       expect(bytes.subarray(at * mib, (at + 1) * mib).equals(Buffer.alloc(mib, at + 1))).toBe(true)
     }
@@ -217,7 +200,7 @@ const sizeSuite = (bench: BackendBench): void => {
     expect((await backend.live(id))?.sizeBytes).toBe(16 * mib)
     await backend.resizing.resize(id, 64 * mib)
     await backend.resizing.resize(id, 64 * mib)
-    await writeFile(join(data, 'more'), Buffer.alloc(16 * mib, 'y'), { flush: true })
+    await bench.hands.writeFile(join(data, 'more'), Buffer.alloc(16 * mib, 'y'), { flush: true })
     expect((await backend.live(id))?.sizeBytes).toBe(64 * mib)
     await expect(backend.resizing.resize(newId(), mib)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
   })
@@ -244,10 +227,10 @@ const destroySuite = (bench: BackendBench): void => {
     const { backend } = bench
     const id = await bench.made()
     const data = await bench.mounted(backend, id)
-    await writeFile(join(data, 'kept'), '')
+    await bench.hands.writeFile(join(data, 'kept'), '')
     await expect(backend.destroy(id)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
     await expect(backend.destroyLive(id)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
-    expect(await readdir(data)).toEqual(['kept'])
+    expect(await bench.hands.readdir(data)).toEqual(['kept'])
     expect(await backend.readRecord(id)).not.toBeNull()
   })
 
@@ -261,6 +244,19 @@ const destroySuite = (bench: BackendBench): void => {
     expect(await backend.live(id)).toBeNull()
     expect(await backend.readRecord(id)).not.toBeNull()
     if (backend.snapshots !== undefined) expect(await backend.snapshots.list(id)).toHaveLength(1)
+  })
+
+  test('destroyLive: what a crash left of one in the making goes too', async () => {
+    const { backend, pool } = bench
+    const id = await bench.made()
+    await backend.destroyLive(id)
+    await backend.settled()
+    const before = await pool.leftovers()
+    await pool.interruptMaking(id)
+    expect(await pool.leftovers()).not.toEqual(before)
+    await backend.destroyLive(id)
+    await backend.settled()
+    expect(await pool.leftovers()).toEqual(before)
   })
 
   test('a removal that a crash interrupted is taken up by open', async () => {

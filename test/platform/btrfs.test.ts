@@ -63,6 +63,7 @@ const makePool =
       },
       nest: async (id, path) => void (await sh('btrfs', 'subvolume', 'create', join(volume(id), 'live', path))),
       interruptRemoval: (id) => rename(volume(id), join(where, 'trash', `${id}~0-0`)),
+      interruptMaking: async (id) => void (await sh('btrfs', 'subvolume', 'create', join(volume(id), 'live.making'))),
       leftovers: async () => {
         await sh('btrfs', 'filesystem', 'sync', where)
         const groups = await sh('btrfs', 'qgroup', 'show', where).catch(() => '')
