@@ -47,6 +47,8 @@ export class Engine {
   up = true
   readonly containers = new Map<string, Container>()
   readonly images = new Set<string>()
+  /** What is started here never becomes healthy. */
+  isSick = false
   readonly #hostName: string
   readonly #loop: EventLoop
   readonly #random: Random

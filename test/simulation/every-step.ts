@@ -7,6 +7,7 @@ interface Course {
   readonly owner: number
   readonly idle?: boolean
   readonly acts: readonly { readonly atMs: number; readonly act: Act }[]
+  readonly stormMs?: number
   /** Steps before the first one of that name are left alone: another course strikes them. */
   readonly from?: RegExp
   /** What goes wrong in any case, at the first step of that name. */
@@ -35,12 +36,13 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record prepared/,
     first: { at: /record prepared/, victim: 2, downMs: 3_000 },
   },
-  /** The control role dies after the source has released. */
+  /** The control role dies after the source has released, for so long that the source settles it with the target. */
   released: {
     owner: 1,
+    stormMs: 50_000,
     acts: [{ atMs: 0, act: move(2, 'pause') }],
     from: /record released/,
-    first: { at: /store\.commitMove/, victim: 0, downMs: 40_000 },
+    first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
   },
   pull: { owner: 1, idle: true, acts: [{ atMs: 0, act: { kind: 'run', host: 2 } }] },
 }
@@ -61,8 +63,10 @@ const scenarioOf = (name: string, course: Course, strikes: readonly Strike[]): S
     course.idle === true ? null : { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
   acts: course.acts,
   strikes,
+  pokes: [],
   weather: calm,
-  stormMs: 9_000,
+  stormMs: course.stormMs ?? 9_000,
+  sickOn: null,
 })
 
 interface Undisturbed {

@@ -233,6 +233,7 @@ export class MemoryBackend implements Backend {
           const live = this.#mustLive(id)
           const taken = at(id, name)
           if (taken === null) throw missing(id)
+          if (this.#pool.flaw === 'proof') return true
           if (taken.parentUuid !== live.uuid || !taken.readOnly) return false
           return live.lastChange === taken.lastChange
         }),
@@ -305,7 +306,7 @@ export class MemoryBackend implements Backend {
       const directory = this.#mustDirectory(id)
       if (directory.live !== made) directory.live = made
       directory.making = null
-      this.#pool.commit()
+      if (this.#pool.flaw !== 'promote') this.#pool.commit()
       return describe(made)
     })
   }

@@ -50,6 +50,8 @@ export class MemoryPool {
   volumes = new Map<string, VolumeDirectory>()
   /** Out of sight; the slow part of their removal is still to come. */
   trash: string[] = []
+  /** A lie that this disk tells, for tests of the simulation itself. */
+  flaw: 'proof' | 'promote' | null = null
   /** Told of every record that was written. */
   recordWritten: (record: DatasetRecord) => void = () => {}
   #committed = new Map<string, VolumeDirectory>()

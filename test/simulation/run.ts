@@ -60,6 +60,7 @@ const play = async (world: World, people: People): Promise<void> => {
   if (volume === null) throw new Error('the volume was not made')
 
   world.note('the storm begins')
+  world.poke = (act) => people.do(act)
   world.stormy = true
   Object.assign(world.network.weather, scenario.weather)
   Object.assign(world.streams.weather, scenario.weather)

@@ -131,7 +131,7 @@ export const simRuntime = (process: SimProcess, engine: Engine): ContainerRuntim
         if (container.state === 'exited' && container.policy.name === 'no') return 'it ended'
         if (!runs(container)) since = { startedAt: -1, at: now }
         else if (since.startedAt !== container.startedAt) since = { startedAt: container.startedAt, at: now }
-        if (since.startedAt >= 0 && now - since.at >= 2_000) return null
+        if (since.startedAt >= 0 && now - since.at >= 2_000) return engine.isSick ? 'it is unhealthy' : null
         if (now >= until) return 'it did not run for 2 s'
         await clock.sleep(250, signal)
       }

@@ -48,6 +48,8 @@ export interface Scenario {
   } | null
   readonly acts: readonly { readonly atMs: number; readonly act: Act }[]
   readonly strikes: readonly Strike[]
+  /** Acts that come right when the step of that number is taken: at the worst moment sooner or later. */
+  readonly pokes: readonly { readonly step: number; readonly act: Act }[]
   readonly weather: {
     readonly loss: number
     readonly repeat: number
@@ -57,7 +59,13 @@ export interface Scenario {
     readonly failing: number
   }
   readonly stormMs: number
+  /** The writer never becomes healthy on this host. */
+  readonly sickOn: number | null
+  /** A rule is broken on purpose: that must be found. */
+  readonly flaw?: Flaw
 }
+
+export type Flaw = 'proof' | 'promote' | 'mount'
 
 export const calm: Scenario['weather'] = { loss: 0, repeat: 0, delayMs: 20, cut: 0, corrupt: 0, failing: 0 }
 
@@ -132,6 +140,18 @@ export const scenarioOf = (seed: number): Scenario => {
       oldStore: oldStore && random.chance(0.6),
     })
   }
+  const pokes: { step: number; act: Act }[] = []
+  for (let index = random.chance(0.45) ? random.between(1, 4) : 0; index > 0; index -= 1) {
+    const kind = random.pick(['unpause', 'unpause', 'start', 'stopStart', 'cancel', 'shell', 'part'] as const)
+    const step = random.between(20, 220)
+    if (kind === 'cancel') pokes.push({ step, act: { kind } })
+    else if (kind === 'shell') pokes.push({ step, act: { kind, host: host(), ms: random.between(10, 20_000) } })
+    else if (kind === 'part') {
+      const one = host()
+      const ms = random.pick([300, 5_000, 45_000])
+      pokes.push({ step, act: { kind, one, other: (one + random.between(1, hosts - 1)) % hosts, ms } })
+    } else pokes.push({ step, act: { kind, host: owner } })
+  }
   const bad = (most: number) => (random.chance(0.3) ? random.next() * most : 0)
   return {
     label: `--seed ${seed}`,
@@ -148,6 +168,7 @@ export const scenarioOf = (seed: number): Scenario => {
         },
     acts: acts.toSorted((one, other) => one.atMs - other.atMs),
     strikes,
+    pokes,
     weather: {
       loss: bad(0.15),
       repeat: bad(0.3),
@@ -157,6 +178,7 @@ export const scenarioOf = (seed: number): Scenario => {
       failing: bad(0.06),
     },
     stormMs,
+    sickOn: random.chance(0.1) ? host() : null,
   }
 }
 

@@ -42,6 +42,8 @@ export class SimHost {
   clockOffset = 0
   vold: Vold | null = null
   process: SimProcess | null = null
+  /** Mounts whatever its record says, for tests of the simulation itself. */
+  mountsAnything = false
   /** The power is off. */
   dark = false
   readonly #world: HostWorld
@@ -116,6 +118,17 @@ export class SimHost {
     this.startVold()
   }
 
+  #mountAnyway(): Promise<string> | null {
+    if (!this.mountsAnything) return null
+    for (const [id, { live }] of this.pool.volumes) {
+      const path = `/data/mnt/${id}`
+      if (live === null) continue
+      if (this.kernel.ownMountAt(path) === undefined) this.kernel.mount(path, 'own', id, live)
+      return Promise.resolve(`${path}/data`)
+    }
+    return null
+  }
+
   #plugin() {
     const asked = <T>(
       call: (vold: Vold & { service: NonNullable<Vold['service']> }) => Promise<T>,
@@ -131,7 +144,8 @@ export class SimHost {
       })
     }
     return {
-      mount: (name: string, caller: string) => asked(({ service }) => service.mount(name, caller)),
+      mount: (name: string, caller: string) =>
+        this.#mountAnyway() ?? asked(({ service }) => service.mount(name, caller)),
       unmount: (name: string, caller: string) => asked(({ service }) => service.unmount(name, caller)),
     }
   }

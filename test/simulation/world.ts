@@ -9,7 +9,7 @@ import { Ledger } from './ledger.ts'
 import { Network } from './network.ts'
 import type { Fate, SimProcess, Steps } from './process.ts'
 import { Random } from './random.ts'
-import type { Scenario, Strike } from './scenario.ts'
+import type { Act, Scenario, Strike } from './scenario.ts'
 import { SimHost } from './sim-host.ts'
 import { StoreHost } from './store-host.ts'
 import { Trace } from './trace.ts'
@@ -36,6 +36,9 @@ export class World implements Steps {
   stormy = false
   /** A container may have been stopped by an engine's end, a machine's or a person: to start it again is not Drover's. */
   stoppedByOthers = false
+
+  /** Who does what a poke says. */
+  poke: (act: Act) => void = () => {}
 
   constructor(scenario: Scenario, keepTrace: boolean) {
     this.scenario = scenario
@@ -64,6 +67,10 @@ export class World implements Steps {
             row: on.row,
           }),
       })
+      const { flaw } = scenario
+      if (flaw === 'mount') host.mountsAnything = true
+      else if (flaw !== undefined) host.pool.flaw = flaw
+      host.engine.isSick = scenario.sickOn === index
       host.pool.recordWritten = (record) => this.ledger.recorded(host, record)
       this.hosts.push(host)
     }
@@ -108,6 +115,9 @@ export class World implements Steps {
     if (!this.stormy) return null
     this.steps += 1
     if (this.trace.lines.length > 0) this.stepNames.push(`${process.name} ${what}`)
+    for (const { step, act } of this.scenario.pokes) {
+      if (step === this.steps) this.loop.after(this.random.next() * 4, () => this.poke(act))
+    }
     const strike = this.scenario.strikes.find(({ step }) => step === this.steps)
     if (strike !== undefined) return { moment: strike.moment, strike: () => this.#strike(strike, process) }
     if (mayFail && this.random.chance(this.scenario.weather.failing)) return this.#failure(what)

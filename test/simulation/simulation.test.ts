@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest'
+import { courseNames, everyStep } from './every-step.ts'
+import { runScenario } from './run.ts'
+import { calm, type Flaw, type Scenario, scenarioOf } from './scenario.ts'
+import { runAll } from './workers.ts'
+
+const minute = 60_000
+const seeds = 1_000
+/** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
+const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
+
+/** Seeds that found something once. */
+const found = [20, 26, 212, 266, 551, 576, 836, 897, 1001, 1301, 1331, 1463, 1814, 1998, 228, 1_457_839_654]
+
+const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, index) => from + index)
+
+test('the same seed is the same run, to the last step; another seed is another', async () => {
+  const hashes = new Set<string>()
+  for (const seed of range(base, 10)) {
+    const [first, again] = [await runScenario(scenarioOf(seed)), await runScenario(scenarioOf(seed), true)]
+    expect(again.hash, `seed ${seed}`).toBe(first.hash)
+    hashes.add(first.hash)
+  }
+  expect(hashes.size).toBe(10)
+})
+
+test(
+  `${seeds} storms from seed ${base} on, and those that found something once`,
+  async () => {
+    console.log(`simulation: seeds ${base} to ${base + seeds - 1}; again with npm run simulate -- --seed SEED`)
+    const { runs, failures, moves } = await runAll([...found, ...range(base, seeds)])
+    expect(failures).toEqual([])
+    expect(runs).toBe(seeds + found.length)
+    // A storm in which nothing ever gets through, or nothing ever fails, proves nothing.
+    expect(moves.done).toBeGreaterThan(seeds / 5)
+    expect(moves.aborted).toBeGreaterThan(seeds / 5)
+  },
+  5 * minute,
+)
+
+test.each(courseNames)(
+  'every step of course %s, its vold killed before, during and after it',
+  async (name) => {
+    const tasks = await everyStep(name, ['kill'])
+    expect(tasks.length).toBeGreaterThan(50)
+    expect((await runAll(tasks.map(({ scenario }) => scenario))).failures).toEqual([])
+  },
+  5 * minute,
+)
+
+/** Somebody thaws the paused writer, at another step for each seed. */
+const thawed = (seed: number): Scenario => ({
+  ...scenarioOf(seed),
+  ...{ hosts: 3, owner: 1, strikes: [], weather: calm, sickOn: null, stormMs: 6_000 },
+  writer: { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
+  acts: [{ atMs: 0, act: { kind: 'move', to: 2, quiesce: 'pause', containers: 'move' } }],
+  pokes: [{ step: 1 + (seed % 160), act: { kind: 'unpause', host: 1 } }],
+})
+
+test(
+  'a paused writer that somebody thaws, at any step: nothing it wrote is lost',
+  async () => {
+    expect((await runAll(range(1, 320).map(thawed))).failures).toEqual([])
+  },
+  minute,
+)
+
+test.each<[string, Flaw, RegExp]>([
+  ['says unchanged whatever was written', 'proof', /rows .* are missing/],
+  ['forgets a promoted dataset when the power fails', 'promote', /cannot write|not settled/],
+  ['mounts for containers while sealed', 'mount', /two writers|rows .* are missing|which is released/],
+])(
+  'a host that %s is found out',
+  async (_, flaw, violation) => {
+    const tasks = range(1, 400).map(
+      (seed): Scenario => ({ ...(flaw === 'proof' ? thawed(seed) : scenarioOf(seed)), flaw }),
+    )
+    const { failures } = await runAll(tasks)
+    expect(failures.length).toBeGreaterThan(0)
+    expect(failures.map((failure) => failure.violation).join('\n')).toMatch(violation)
+  },
+  minute,
+)
