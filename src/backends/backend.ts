@@ -153,7 +153,7 @@ export interface StreamFacet {
   abortReceive(id: VolumeId, partial: string): Promise<void>
   /** Partials that exist, of all moves. */
   partials(id: VolumeId): Promise<string[]>
-  /** A writable live dataset from the snapshot, limit enforced. Exists already and came from that snapshot: left as it is. */
+  /** A writable live dataset from the snapshot, limit enforced, durable when it returns. Exists already and came from that snapshot: left as it is. */
   promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset>
 }
 

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
+import { lstat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { DroverError } from '../../domain/errors.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
+import { isErrno } from '../../lib/files.ts'
 import {
   type ListedSubvolume,
   parseList,
@@ -35,9 +37,11 @@ export class BtrfsCommand {
   /** Null when there is no subvolume at the path. */
   async show(path: string): Promise<SubvolumeInfo | null> {
     try {
+      // Often it is asked only to hear that there is none; that needs no process.
+      await lstat(path)
       return parseShow((await this.#exec.run(['btrfs', 'subvolume', 'show', '--raw', path])).stdout)
     } catch (error) {
-      if (stderrMatches(error, absent, notSubvolume)) return null
+      if (isErrno(error, 'ENOENT') || stderrMatches(error, absent, notSubvolume)) return null
       throw typed(error, path)
     }
   }

@@ -86,9 +86,10 @@ export class LiveDatasets {
 
   async #finish(id: VolumeId): Promise<LiveDataset> {
     await rename(this.#layout.liveMaking(id), this.#layout.live(id))
-    // Reading it syncs the file system, and with it the rename.
-    const live = await this.read(id, true)
-    if (live === null) throw missing(this.#layout.live(id))
-    return live
+    const path = this.#layout.live(id)
+    // Asking for the generation syncs the file system, and with it the rename.
+    const [generation, info] = await Promise.all([this.#command.syncedGeneration(path), this.#command.show(path)])
+    if (info === null) throw missing(path)
+    return { uuid: info.uuid, generation, sizeBytes: info.limitBytes }
   }
 }

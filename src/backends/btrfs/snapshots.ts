@@ -92,10 +92,15 @@ export class Snapshots implements SnapshotFacet {
 
   async intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean> {
     const path = this.#layout.snapshot(id, recorded.name)
-    const info = await this.#command.show(path)
+    const [info, change] = await Promise.all([
+      this.#command.show(path),
+      // What is absent or writable has no stream to read it from.
+      this.#command.lastChange(path).catch((error: unknown) => ({ error })),
+    ])
     if (info === null || !info.readOnly || info.uuid !== recorded.uuid) return false
     if ((info.receivedUuid ?? info.uuid) !== recorded.streamUuid) return false
-    return (await this.#command.lastChange(path)) <= recorded.generation
+    if (typeof change === 'object') throw change.error
+    return change <= recorded.generation
   }
 
   async changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number> {
@@ -105,8 +110,12 @@ export class Snapshots implements SnapshotFacet {
   async unchangedSince(id: VolumeId, name: string): Promise<boolean> {
     const live = this.#layout.live(id)
     const snapshot = this.#layout.snapshot(id, name)
-    const generation = await this.#command.syncedGeneration(live)
-    const [source, taken] = await Promise.all([this.#command.show(live), this.#command.show(snapshot)])
+    // Of the two only what never changes is looked at, so that it need not wait for the sync.
+    const [generation, source, taken] = await Promise.all([
+      this.#command.syncedGeneration(live),
+      this.#command.show(live),
+      this.#command.show(snapshot),
+    ])
     if (source === null) throw missing(live)
     if (taken === null) throw missing(snapshot)
     if (taken.parentUuid !== source.uuid || !taken.readOnly) return false

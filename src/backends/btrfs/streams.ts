@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
@@ -57,24 +57,27 @@ export class Streams implements StreamFacet {
     expectedStreamUuid: string,
   ): Promise<SnapshotRecord> {
     const from = this.#layout.partial(id, partial)
-    const home = this.#layout.snapshotHome(id, name)
     const to = this.#layout.snapshot(id, name)
     const there = await this.#command.show(to)
     if (there !== null) {
       refuseOther(to, there, expectedStreamUuid)
-    } else {
-      const arrived = await this.#arrived(from)
-      refuseOther(from, arrived, expectedStreamUuid)
-      await this.#refuseForeignBase(id, arrived)
-      // What receive wrote may still be in memory, and belongs to the snapshot's last change.
       await this.#command.sync(this.#layout.where)
-      await mkdir(this.#layout.snapshots(id), { recursive: true, mode: 0o700 })
-      await rename(from, home)
+      return this.#snapshots.record(to, name, there, 'move')
     }
+    const bases = this.#bases(id)
+    const [arrived, newest] = await Promise.all([this.#arrived(from), bases.next()])
+    refuseOther(from, arrived, expectedStreamUuid)
+    await refuseForeignBase(id, arrived, newest, bases)
+    // What receive wrote may still be in memory, and belongs to the snapshot's last change.
     await this.#command.sync(this.#layout.where)
-    const info = await this.#command.show(to)
-    if (info === null) throw missing(to)
-    return this.#snapshots.record(to, name, info, 'move')
+    await mkdir(this.#layout.snapshots(id), { recursive: true, mode: 0o700 })
+    await rename(from, this.#layout.snapshotHome(id, name))
+    // The rename needs a sync of its own; what the snapshot is was settled by the one before.
+    const [record] = await Promise.all([
+      this.#snapshots.record(to, name, arrived, 'move'),
+      this.#command.sync(this.#layout.where),
+    ])
+    return record
   }
 
   abortReceive(id: VolumeId, partial: string): Promise<void> {
@@ -105,20 +108,15 @@ export class Streams implements StreamFacet {
     return info
   }
 
-  /**
-   * Receive looks for the base on the whole pool by its stream identity, which a snapshot of a base has too. Only one
-   * of this volume's own snapshots can have been meant.
-   */
-  async #refuseForeignBase(id: VolumeId, arrived: SubvolumeInfo): Promise<void> {
-    if (arrived.parentUuid === null) return
-    for (const name of await namesIn(this.#layout.snapshots(id))) {
-      const info = await this.#command.show(this.#layout.snapshot(id, name))
-      if (info?.uuid === arrived.parentUuid && info.readOnly) return
+  /** The base of a move's round is the newest: that one is looked at ahead, the others when it was not. */
+  async *#bases(id: VolumeId): AsyncGenerator<SubvolumeInfo | null, void> {
+    const homes = (await namesIn(this.#layout.snapshots(id))).map(async (name) => ({
+      name,
+      bornMs: (await lstat(this.#layout.snapshotHome(id, name))).birthtimeMs,
+    }))
+    for (const { name } of (await Promise.all(homes)).sort((a, b) => b.bornMs - a.bornMs)) {
+      yield await this.#command.show(this.#layout.snapshot(id, name))
     }
-    throw new DroverError(
-      'STREAM_FAILED',
-      `the stream for volume ${id} was received upon ${arrived.parentUuid}, which is no snapshot of it; send it whole`,
-    )
   }
 }
 
@@ -128,5 +126,25 @@ const refuseOther = (path: string, info: SubvolumeInfo, expectedStreamUuid: stri
     'STREAM_FAILED',
     `what arrived at ${path} is ${info.readOnly ? (info.receivedUuid ?? info.uuid) : 'incomplete'}, not snapshot ${expectedStreamUuid}; send it again`,
     { details: { arrived: info, expectedStreamUuid } },
+  )
+}
+
+/**
+ * Receive looks for the base on the whole pool by its stream identity, which a snapshot of a base has too. Only one
+ * of this volume's own snapshots can have been meant.
+ */
+const refuseForeignBase = async (
+  id: VolumeId,
+  arrived: SubvolumeInfo,
+  newest: IteratorResult<SubvolumeInfo | null, void>,
+  older: AsyncGenerator<SubvolumeInfo | null, void>,
+): Promise<void> => {
+  if (arrived.parentUuid === null) return
+  for (let base = newest; base.done !== true; base = await older.next()) {
+    if (base.value?.uuid === arrived.parentUuid && base.value.readOnly) return
+  }
+  throw new DroverError(
+    'STREAM_FAILED',
+    `the stream for volume ${id} was received upon ${arrived.parentUuid}, which is no snapshot of it; send it whole`,
   )
 }
