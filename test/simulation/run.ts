@@ -118,6 +118,9 @@ const look = async (world: World, people: People): Promise<string | null> => {
   const volume = await store.volumeByName(volumeName)
   if (volume === null) return 'the store has no volume'
   if (world.storeFile.hasOldCopy) return 'the store is an old copy'
+  if (people.busy > 0) return 'people wait for an answer'
+  const isDue = (await store.moves()).some((move) => 'returnDue' in move && move.returnDue)
+  if (isDue) return 'a return is due'
   const open = await store.moves({ open: true })
   return unsettled(world.hosts, volume, open.length, await expectation(world, people, volume))
 }
