@@ -127,8 +127,10 @@ export interface Agent {
   ): Promise<void>
   hasImage(args: { imageId: string }): Promise<boolean>
   receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string }>
-  /** Proves what arrived, records it. */
-  received(args: MoveCommand & { sessionId: string; name: string; streamUuid: string }): Promise<SnapshotRecord>
+  /** Proves what arrived, and what it was received upon (`baseUuid`: its stream identity; null: nothing), then records it. */
+  received(
+    args: MoveCommand & { sessionId: string; name: string; streamUuid: string; baseUuid: string | null },
+  ): Promise<SnapshotRecord>
   prepareContainers(
     args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
   ): Promise<void>

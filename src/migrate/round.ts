@@ -41,7 +41,13 @@ export const shipRound = async (
     bwlimitBytes: context.move.request.bwlimitBytes ?? null,
   })
   const bytes = await follow(context, sessionId, options.index, options.expectedBytes)
-  await target.received({ ...command, sessionId, name, streamUuid: snapshot.streamUuid })
+  await target.received({
+    ...command,
+    sessionId,
+    name,
+    streamUuid: snapshot.streamUuid,
+    baseUuid: options.base?.streamUuid ?? null,
+  })
   context.lastShipped = snapshot
   const ms = Math.round(parts.clock.monotonic() - started)
   const round: Round = { snapshot: name, base: options.base?.name ?? null, bytes, ms }

@@ -108,22 +108,30 @@ export class TargetSide {
   }
 
   /** Rule 8: identity proved, recorded with uuid and generation; what was received stays read-only. */
-  received(args: MoveCommand & { name: string; streamUuid: string }): Promise<SnapshotRecord> {
+  received(args: MoveCommand & { name: string; streamUuid: string; baseUuid: string | null }): Promise<SnapshotRecord> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
       const known = held.record.snapshots.find(
         (snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid,
       )
       if (known !== undefined) return known
-      const snapshot = await streamsOf(held.backend).finishReceive(
-        args.volumeId,
-        partialName(args),
-        args.name,
-        args.streamUuid,
-      )
+      const [snapshot] = await Promise.all([
+        streamsOf(held.backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid),
+        args.baseUuid === null ? null : this.#proveBase(held, args.baseUuid),
+      ])
       await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
       return snapshot
     })
+  }
+
+  /** It was intact when the move chose it; somebody may have written to it since. */
+  async #proveBase({ backend, record }: Held, streamUuid: string): Promise<void> {
+    const base = record.snapshots.find((snapshot) => snapshot.streamUuid === streamUuid)
+    if (base !== undefined && (await backend.snapshots?.intact(record.volumeId, base)) === true) return
+    throw new DroverError(
+      'STREAM_FAILED',
+      `the snapshot ${base?.name ?? streamUuid} of volume ${record.name}, which the stream was received upon, was changed on host ${this.#host.identity.hostName} since; move it again, which sends it whole`,
+    )
   }
 
   /** Rule 11: made, without copy-up and not started, before the source lets go. */
