@@ -1,3 +1,4 @@
+import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import { asDroverError } from '../../src/domain/errors.ts'
 import type { MoveRequest } from '../../src/domain/move.ts'
 import type { Act } from './scenario.ts'
@@ -107,6 +108,19 @@ export class People {
         loop.after(act.ms, () => {
           kernel.openers = kernel.openers.filter((other) => other !== opener)
         })
+        return
+      }
+      case 'tamper': {
+        const { pool } = world.host(act.host)
+        for (const { snapshots, record } of pool.volumes.values()) {
+          // One that has arrived and is not recorded yet would be taken for what was sent: btrfs forgets its identity when it is flipped.
+          const known = (record as DatasetRecord | null)?.snapshots.at(-1)?.name ?? ''
+          const snapshot = snapshots.get(known)
+          if (snapshot === undefined) continue
+          snapshot.readOnly = false
+          pool.change(snapshot, (files) => void files.delete([...files.keys()][0] ?? ''))
+          snapshot.readOnly = true
+        }
         return
       }
       case 'backUp':

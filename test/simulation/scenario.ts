@@ -31,6 +31,8 @@ export type Act =
   | { readonly kind: 'clock'; readonly host: number; readonly byMs: number }
   | { readonly kind: 'shell'; readonly host: number; readonly ms: number }
   | { readonly kind: 'backUp' }
+  /** Somebody writes to the newest snapshot there: it is no base any more. */
+  | { readonly kind: 'tamper'; readonly host: number }
   | { readonly kind: Strike['kind']; readonly host: number; readonly downMs: number }
 
 export interface Scenario {
@@ -119,6 +121,7 @@ export const scenarioOf = (seed: number): Scenario => {
   }
   if (random.chance(0.1))
     acts.push({ atMs: some(), act: { kind: 'shell', host: host(), ms: random.between(100, 20_000) } })
+  if (random.chance(0.15)) acts.push({ atMs: some(), act: { kind: 'tamper', host: host() } })
   for (let index = random.chance(0.35) ? random.between(1, 3) : 0; index > 0; index -= 1) {
     acts.push({
       atMs: some(),

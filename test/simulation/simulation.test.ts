@@ -10,7 +10,9 @@ const seeds = 1_000
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
 /** Seeds that found something once. */
-const found = [20, 26, 212, 266, 551, 576, 836, 897, 1001, 1301, 1331, 1463, 1814, 1998, 228, 1_457_839_654]
+const found = [
+  20, 26, 212, 266, 551, 576, 836, 897, 1001, 1301, 1331, 1463, 1814, 1998, 228, 1_457_839_654, 1_461_766_083,
+]
 
 const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, index) => from + index)
 

@@ -133,7 +133,8 @@ export class Streams {
         return
       }
       try {
-        writeStream(to.pool, to.argv, stream, true, now())
+        const arrived = corrupt ? { ...stream, files: stream.files.slice(1) } : stream
+        writeStream(to.pool, to.argv, arrived, true, now())
       } catch (error) {
         to.settle(streamFailed(String(error)))
         from.settle(streamFailed('the receiver ended'))
