@@ -78,7 +78,10 @@ export interface Backend {
    */
   destroy(id: VolumeId): Promise<void>
 
-  /** Removes the live dataset only; snapshots and record stay. The absent is a success. @throws VOLUME_BUSY */
+  /**
+   * Removes the live dataset, and what a crash left of one in the making, durably; snapshots and record stay. The absent is a success.
+   * @throws VOLUME_BUSY
+   */
   destroyLive(id: VolumeId): Promise<void>
 
   /**
@@ -120,7 +123,7 @@ export interface SnapshotFacet {
   create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord>
   /** What is on the pool, oldest first, as it is now. `origin` is `user` where the pool cannot tell. */
   list(id: VolumeId): Promise<SnapshotRecord[]>
-  /** The absent is a success. */
+  /** Durable when it returns. The absent is a success. */
   destroy(id: VolumeId, name: string): Promise<void>
   /** Still there, still read-only, same uuid, nothing changed in it after `generation`: fit to be a base. Using it as one does not change it. */
   intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean>
@@ -149,7 +152,7 @@ export interface StreamFacet {
    * @throws STREAM_FAILED when the identity is another, DATASET_MISSING when nothing arrived.
    */
   finishReceive(id: VolumeId, partial: string, name: string, expectedStreamUuid: string): Promise<SnapshotRecord>
-  /** Removes the partial. The absent is a success. */
+  /** Removes the partial, durably. The absent is a success. */
   abortReceive(id: VolumeId, partial: string): Promise<void>
   /** Partials that exist, of all moves. */
   partials(id: VolumeId): Promise<string[]>
