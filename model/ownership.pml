@@ -257,6 +257,7 @@ inline source_of(h, mv) {
 
   :: GOT_S(h, mv, UNDO) && MINE(h, mv) && !GONE(h, mv) && CAN_UNDO(h) -> undo(h, mv, UNDO, 0)
   :: ASKED_S(h, mv, UNDO) && (!MINE(h, mv) || GONE(h, mv)) -> answer = ok
+  :: ASKED_S(h, mv, UNDO_STORED) && (!MINE(h, mv) || GONE(h, mv)) -> answer = ok
   :: ASKED_S(h, mv, UNDO) && MINE(h, mv) && !CAN_UNDO(h) -> answer = no
   :: GOT_S(h, mv, UNDO_STORED) && MINE(h, mv) && !GONE(h, mv) && (H[h].role != replica) -> undo(h, mv, UNDO_STORED, returned[mv])
 
