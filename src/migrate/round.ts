@@ -17,18 +17,15 @@ export const shipRound = async (
 ): Promise<{ snapshot: SnapshotRecord; round: Round }> => {
   const { source, target, command, parts } = context
   const name = `${moveSnapshotPrefix(command)}${options.index}`
-  const snapshot = await source.snapshot({ ...command, name, final: options.final })
   const sessionId = `${command.moveId}-${options.index}-${randomBytes(6).toString('hex')}`
-  const started = parts.clock.monotonic()
   const plain = parts.trusted(context.sourceHost, context.targetHost)
   const ticket = randomBytes(24).toString('hex')
-  const { dataAddress } = await target.receive({
-    ...command,
-    sessionId,
-    sourceHostId: context.sourceHost.id,
-    plain,
-    ticket,
-  })
+  // The target can make ready without the snapshot. Should that fail, undoing the move ends the session that waits there.
+  const [snapshot, { dataAddress }] = await Promise.all([
+    source.snapshot({ ...command, name, final: options.final }),
+    target.receive({ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket }),
+  ])
+  const started = parts.clock.monotonic()
   await source.send({
     ...command,
     sessionId,

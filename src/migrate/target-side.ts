@@ -175,8 +175,8 @@ export class TargetSide {
       // An earlier S of this very move may have been promoted before the source found that more had been written.
       if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
       if (held.record.snapshot !== args.snapshot) await held.backend.destroyLive(args.volumeId)
+      // Durable when it returns, as what it was made from has been since `received`.
       const live = await streams.promote(args.volumeId, args.snapshot, { sizeBytes: held.record.sizeBytes })
-      await held.backend.sync(args.volumeId)
       await write(held, {
         role: 'prepared',
         datasetUuid: live.uuid,
