@@ -226,6 +226,25 @@ test('no peer within the time limit, nonsense on the port, and a wrong ticket', 
   await expect(received.done).rejects.toThrow('no peer came for session lonely within 30 s')
 })
 
+test('a process that did well carries the next transfer too; to call off the one that is done harms nobody', async () => {
+  const hold = (word: string) => ({
+    source: ['sleep', `0.${word}1`] as const,
+    target: ['sleep', `0.${word}2`] as const,
+  })
+  const first = hold('800')
+  const earlier = await begin(first)
+  const source = parentOf(await there(first.source[1]))
+  const target = parentOf(await there(first.target[1]))
+  expect(await messages(earlier)).toEqual(['done', 'done'])
+  const second = hold('900')
+  const later = await begin(second)
+  expect(parentOf(await there(second.source[1]))).toBe(source)
+  expect(parentOf(await there(second.target[1]))).toBe(target)
+  earlier.sent.abort()
+  earlier.received.abort()
+  expect(await messages(later)).toEqual(['done', 'done'])
+})
+
 test('a rate limit is kept', async () => {
   const ends = await begin({ source: ['head', '-c', '3000000', '/dev/zero'], target: ['cat'], bwlimitBytes: 2_000_000 })
   const [sent] = await Promise.all([ends.sent.done, ends.received.done])
