@@ -139,7 +139,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     })
 
     // containers/, migrate/: this host as an agent
-    const runtime = createDockerRuntime({ socketPath: config.docker, clock, logger })
+    const runtime = createDockerRuntime({ socketPath: config.docker, clock, logger, exec })
     const transfers = createTransferService({ exec, logger, clock })
     transfers.setIdentity(identity())
     await transfers.listen(parseAddress(config.dataListen))

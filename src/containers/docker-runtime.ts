@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.ts'
+import type { Exec } from '../lib/exec.ts'
 import type { Logger } from '../lib/logger.ts'
 import { specFromInspect } from './capture.ts'
 import { carryProblems } from './carry-check.ts'
@@ -17,6 +18,7 @@ import {
   startContainer,
   stopContainer,
 } from './lifecycle.ts'
+import { introduceContainer } from './neighbours.ts'
 import type { ContainerRuntime } from './runtime.ts'
 import { allUsers, inspectContainer, usersOf } from './uses.ts'
 
@@ -25,6 +27,8 @@ export interface DockerRuntimeOptions {
   readonly socketPath: string
   readonly clock: Clock
   readonly logger: Logger
+  /** On the host's network. */
+  readonly exec: Exec
   /** The host's /proc, with the host's pids. Default `/proc`. */
   readonly procRoot?: string
   /** Default `/sys/fs/cgroup`. */
@@ -32,7 +36,7 @@ export interface DockerRuntimeOptions {
 }
 
 export const createDockerRuntime = (options: DockerRuntimeOptions): ContainerRuntime => {
-  const { clock, logger } = options
+  const { clock, logger, exec } = options
   const client = createDockerClient({ socketPath: options.socketPath, clock, logger })
   const roots = { proc: options.procRoot ?? '/proc', cgroup: options.cgroupRoot ?? '/sys/fs/cgroup' }
 
@@ -57,7 +61,10 @@ export const createDockerRuntime = (options: DockerRuntimeOptions): ContainerRun
     pause: (containerId) => pauseContainer(client, containerId),
     unpause: (containerId) => unpauseContainer(client, containerId),
     killFrozen: (containerId) => killFrozen({ client, clock, logger, roots }, containerId),
-    start: (containerId) => startContainer(client, containerId),
+    async start(containerId) {
+      await startContainer(client, containerId)
+      await introduceContainer({ client, exec, logger }, containerId)
+    },
     find: (name) => findContainer(client, name),
     create: (spec, name, moveId, dropMounts) => createContainer(client, { spec, name, moveId, dropMounts }),
     rename: (containerId, name) => renameContainer(client, containerId, name),

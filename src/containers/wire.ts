@@ -19,6 +19,8 @@ export interface WireEndpoint {
   readonly DriverOpts?: Readonly<Record<string, string>> | null
   readonly GwPriority?: number
   readonly NetworkID?: string
+  readonly IPAddress?: string
+  readonly MacAddress?: string
 }
 
 /** An entry of HostConfig.Mounts. */

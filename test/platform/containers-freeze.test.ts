@@ -21,7 +21,12 @@ let runtime: ContainerRuntime
 beforeAll(async () => {
   engine = await startEngine('host1')
   plugin = await startRecordingPlugin(engine)
-  runtime = createDockerRuntime({ socketPath: engine.socketPath, clock: systemClock, logger: silentLogger })
+  runtime = createDockerRuntime({
+    socketPath: engine.socketPath,
+    clock: systemClock,
+    logger: silentLogger,
+    exec: createExec(silentLogger),
+  })
   await importBusybox(engine)
 }, 120_000)
 

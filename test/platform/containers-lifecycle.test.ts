@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { createDockerRuntime } from '../../src/containers/docker-runtime.ts'
 import { type ContainerRuntime, holdsVolume } from '../../src/containers/runtime.ts'
 import { systemClock } from '../../src/lib/clock.ts'
+import { createExec, type Exec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { importBusybox, startEngine, type TestEngine } from '../support/engine.ts'
 import { type RecordingPlugin, startRecordingPlugin } from '../support/recording-plugin.ts'
@@ -21,6 +22,7 @@ beforeAll(async () => {
     socketPath: `unix://${engine.socketPath}`,
     clock: systemClock,
     logger: silentLogger,
+    exec: engineExec(engine),
   })
   await importBusybox(engine)
 }, 120_000)
@@ -39,6 +41,12 @@ const docker = async (args: string, ...command: string[]): Promise<string> => {
   return id
 }
 
+/** Commands on the engine's own network, where `vold` would run. */
+const engineExec = ({ pid }: TestEngine): Exec => {
+  const exec = createExec(silentLogger)
+  return { ...exec, run: (argv, options) => exec.run(['nsenter', '--target', String(pid), '--net', ...argv], options) }
+}
+
 const state = (id: string) => engine.docker('inspect', '-f', '{{.State.Status}}', id)
 const policy = (id: string) => engine.docker('inspect', '-f', '{{.HostConfig.RestartPolicy.Name}}', id)
 
@@ -49,7 +57,12 @@ describe('the engine', () => {
 
   test('that is not there is DOCKER_UNREACHABLE', async () => {
     const socketPath = `${engine.directory}/nobody.sock`
-    const absent = createDockerRuntime({ socketPath, clock: systemClock, logger: silentLogger })
+    const absent = createDockerRuntime({
+      socketPath,
+      clock: systemClock,
+      logger: silentLogger,
+      exec: createExec(silentLogger),
+    })
     await expect(absent.ping()).rejects.toMatchObject({ code: 'DOCKER_UNREACHABLE' })
     await expect(absent.usersOf('db')).rejects.toMatchObject({ code: 'DOCKER_UNREACHABLE' })
   })
@@ -208,5 +221,21 @@ describe('health', () => {
   test('of a crash loop is never good', async () => {
     const id = await docker('run -d --restart always', 'sh', '-c', 'sleep 0.3; exit 1')
     expect(await runtime.awaitHealthy(id, 4_000)).toMatch(/restart|exit status 1/)
+  })
+})
+
+describe('the address of a container', () => {
+  test('that somebody asked for in vain before it started is known as soon as it runs', async () => {
+    const { run } = engineExec(engine)
+    const first = await docker('run -d --name n1', 'sleep', '1000')
+    const address = await engine.docker('inspect', '-f', '{{.NetworkSettings.IPAddress}}', first)
+    await engine.docker('rm', '-f', first)
+    const second = await docker('create --name n2', 'sleep', '1000')
+    const neighbour = async () => (await run(['ip', 'neigh', 'show', address, 'dev', 'docker0'])).stdout
+    await run(['ip', 'neigh', 'flush', 'to', address, 'dev', 'docker0'])
+    await run(['ip', 'neigh', 'replace', address, 'dev', 'docker0', 'nud', 'incomplete'])
+    await runtime.start(second)
+    expect(await engine.docker('inspect', '-f', '{{.NetworkSettings.IPAddress}}', second)).toBe(address)
+    expect(await neighbour()).toMatch(/lladdr \S+ REACHABLE/)
   })
 })

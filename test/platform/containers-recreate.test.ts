@@ -6,6 +6,7 @@ import { createDockerRuntime } from '../../src/containers/docker-runtime.ts'
 import type { ContainerRuntime } from '../../src/containers/runtime.ts'
 import { moveId } from '../../src/domain/ids.ts'
 import { systemClock } from '../../src/lib/clock.ts'
+import { createExec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { importBusybox, startEngine, type TestEngine } from '../support/engine.ts'
 import { type RecordingPlugin, startRecordingPlugin } from '../support/recording-plugin.ts'
@@ -28,7 +29,12 @@ let target: Host
 const startHost = async (name: string, data?: string): Promise<Host> => {
   const engine = await startEngine(name)
   const plugin = await startRecordingPlugin(engine, { known: ['db'], ...(data === undefined ? {} : { data }) })
-  const runtime = createDockerRuntime({ socketPath: engine.socketPath, clock: systemClock, logger: silentLogger })
+  const runtime = createDockerRuntime({
+    socketPath: engine.socketPath,
+    clock: systemClock,
+    logger: silentLogger,
+    exec: createExec(silentLogger),
+  })
   return { engine, plugin, runtime }
 }
 
