@@ -211,6 +211,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         address,
         agent: agentOf,
         trusted: (one, other) => trustedBetween(config.trustedLinks, one.address, other.address),
+        ...(config.movesPerHost === null ? {} : { movesPerHost: config.movesPerHost }),
       })
       await control.start()
     }

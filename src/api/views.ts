@@ -57,6 +57,10 @@ export const moveView = z
         remainingMs: z.number().nullable(),
       })
       .nullable(),
+    queuedBehind: z
+      .number()
+      .nullable()
+      .openapi({ description: 'moves that wait before it for a slot on its hosts; null: it does not wait' }),
     totalBytes: z.number(),
     startedAt: z.string(),
     endedAt: z.string().nullable(),

@@ -7,6 +7,7 @@ import { collect, given, parseRate } from './arguments.ts'
 import { segment, show, showTable } from './context.ts'
 import { followMove, summary } from './follow-move.ts'
 import type { Run } from './program.ts'
+import { waiting } from './progress.ts'
 import { fields } from './table.ts'
 
 interface MoveOptions {
@@ -74,7 +75,7 @@ export const addMoveCommands = (program: Command, run: Run): void => {
           VOLUME: ({ volumeName }) => volumeName,
           FROM: ({ from }) => from,
           TO: ({ to }) => to,
-          STATE: ({ state, phase }) => (state === 'done' || state === 'aborted' ? state : phase),
+          STATE: (move) => (isEnded(move) ? move.state : move.queuedBehind === null ? move.phase : 'queued'),
           BYTES: ({ totalBytes }) => formatSize(totalBytes),
           DOWNTIME: ({ downtimeMs }) => (downtimeMs === null ? '' : formatDuration(downtimeMs)),
           STARTED: ({ startedAt }) => startedAt,
@@ -141,7 +142,7 @@ const describeMove = (move: MoveView): string[] => {
     to: `${move.to} (${move.targetPool})`,
     state: isEnded(move)
       ? move.state
-      : `${move.state}, ${move.phase}${move.cancelRequested ? ', being cancelled' : ''}`,
+      : `${move.state}, ${waiting(move) ?? move.phase}${move.cancelRequested ? ', being cancelled' : ''}`,
     rounds:
       move.rounds.map(({ bytes, ms }) => `${formatSize(bytes)} in ${formatDuration(ms)}`).join('; ') || 'none yet',
     ...(progress === null

@@ -16,13 +16,21 @@ export const createProgress = (context: Context): Progress => {
 
 const rate = (bytesPerSecond: number): string => `${formatSize(bytesPerSecond)}/s`
 
+/** What a move waits for, while its hosts have no slot for it. */
+export const waiting = ({ queuedBehind }: MoveView): string | null =>
+  queuedBehind === null ? null : `queued${queuedBehind === 0 ? '' : ` behind ${queuedBehind}`}`
+
 const createLines = (err: (line: string) => void): Progress => {
   let phase = ''
+  let queued: string | null = null
   let rounds = 0
   let round = 0
   return {
     update(move) {
-      if (move.phase !== phase && move.state !== 'aborted') {
+      const queue = waiting(move)
+      if (queue !== null && queue !== queued) err(`${move.volumeName}: ${queue}`)
+      queued = queue
+      if (queue === null && move.phase !== phase && move.state !== 'aborted') {
         phase = move.phase
         const downtime = move.forecast === null ? '' : `, downtime about ${formatDuration(move.forecast.downtimeMs)}`
         err(`${move.volumeName}: ${phase}${phase === 'precopy' ? downtime : ''}`)
@@ -67,7 +75,7 @@ const createBar = (): Progress => {
         ...(forecast === null ? [] : [`downtime about ${formatDuration(forecast.downtimeMs)}`]),
       ].join(', ')
       const round = progress === null ? '' : `round ${progress.round} `
-      const payload = { name: move.volumeName, phase: move.phase, round, text }
+      const payload = { name: move.volumeName, phase: waiting(move) ?? move.phase, round, text }
       if (!started) bar.start(total, done, payload)
       started = true
       bar.setTotal(total)

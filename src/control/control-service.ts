@@ -29,6 +29,8 @@ export interface ControlServiceParts {
   readonly address: string
   agent(host: Host): Agent
   trusted(source: Host, target: Host): boolean
+  /** How many moves a host ships at once; default 4. */
+  readonly movesPerHost?: number
 }
 
 /** The control role, and its background work. */
@@ -112,6 +114,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     agent,
     hosts: () => store.hosts(),
     trusted: given.trusted,
+    movesPerHost: given.movesPerHost,
     emit,
     publish: () => publisher.publish(),
     reconcileSoon,
@@ -142,6 +145,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     from: await parts.hostName(move.sourceHostId),
     to: await parts.hostName(move.targetHostId),
     progress: progress.get(move.id),
+    queuedBehind: mover.queuedBehind(move.id),
     totalBytes: move.rounds.reduce((sum, { bytes }) => sum + bytes, 0),
   })
 

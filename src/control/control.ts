@@ -49,6 +49,8 @@ export interface MoveView extends MoveRecord {
     readonly bytesPerSecond: number
     readonly remainingMs: number | null
   } | null
+  /** How many moves wait before it for a slot on its hosts; null: it does not wait. */
+  readonly queuedBehind: number | null
   readonly totalBytes: number
 }
 

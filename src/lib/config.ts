@@ -27,6 +27,8 @@ export interface DaemonConfig {
   readonly confirmMachine: boolean
   /** Bytes of the pool that vold makes itself when none is named; null: chosen by what is free. */
   readonly defaultPoolBytes: number | null
+  /** Control role: moves at once that a host ships data for; null: the mover's own default. */
+  readonly movesPerHost: number | null
 }
 
 const shape = z.strictObject({
@@ -42,6 +44,7 @@ const shape = z.strictObject({
   log_level: z.enum(logLevels).optional(),
   trusted_links: z.array(z.string()).optional(),
   default_pool_size: z.string().optional(),
+  moves_per_host: z.int().min(1).max(64).optional(),
 })
 type File = z.infer<typeof shape>
 
@@ -93,6 +96,7 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     trustedLinks: (file.trusted_links ?? []).map(checkNetwork),
     confirmMachine: values['confirm-machine'] ?? false,
     defaultPoolBytes: file.default_pool_size === undefined ? null : parseSize(file.default_pool_size),
+    movesPerHost: file.moves_per_host ?? null,
   }
 }
 

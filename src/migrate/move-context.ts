@@ -13,6 +13,8 @@ export interface MoverParts {
   readonly clock: Clock
   readonly logger: Logger
   readonly progress: ProgressBoard
+  /** How many moves a host ships at once; default 4. */
+  readonly movesPerHost?: number | undefined
   agent(host: Host): Agent
   hosts(): Promise<Host[]>
   /** Streams between the two may go in plain. */

@@ -3,6 +3,7 @@ import type { MoveId } from '../domain/ids.ts'
 import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
 import { every, isoNow } from '../lib/clock.ts'
 import { commandOf, eventData, journal, type MoveContext, type MoverParts } from './move-context.ts'
+import { defaultMovesPerHost, MoveQueue, type Place } from './queue/move-queue.ts'
 import { steps } from './steps.ts'
 
 const keepAliveMs = 5_000
@@ -14,15 +15,22 @@ const waitingPhases = ['quiesce', 'delta', 'verify', 'release', 'commit', 'activ
 export class Mover {
   readonly #parts: MoverParts
   readonly #running = new Map<MoveId, { abort: AbortController; ended: Promise<void> }>()
+  readonly #queue: MoveQueue
   #closing = false
 
   constructor(parts: MoverParts) {
     this.#parts = parts
+    this.#queue = new MoveQueue(parts.movesPerHost ?? defaultMovesPerHost)
   }
 
-  /** Takes up every move that was under way when the control role ended. */
+  /** Takes up every move that was under way when the control role ended, the oldest first. */
   async resume(): Promise<void> {
-    for (const move of await this.#parts.store.moves({ open: true })) this.start(move)
+    for (const move of (await this.#parts.store.moves({ open: true })).toReversed()) this.start(move)
+  }
+
+  /** How many moves wait before it for a slot on its hosts; null when it does not wait. */
+  queuedBehind(id: MoveId): number | null {
+    return this.#queue.before(id)
   }
 
   start(move: MoveRecord): void {
@@ -57,6 +65,7 @@ export class Mover {
   async #run(move: MoveRecord, signal: AbortSignal): Promise<void> {
     const context = await this.#context(move, signal)
     const stop = this.#keepAlive(context)
+    const place = this.#queue.place([move], signal)
     try {
       if (move.cancelRequested && ['open', 'verified'].includes(move.state)) {
         await this.#undo(
@@ -65,18 +74,20 @@ export class Mover {
         )
         return
       }
-      await this.#forward(context)
+      await this.#forward(context, place)
     } finally {
+      place.leave()
       stop()
     }
   }
 
-  async #forward(context: MoveContext): Promise<void> {
+  async #forward(context: MoveContext, place: Place | null = null): Promise<void> {
     for (let next: MoveRecord['phase'] | null = context.move.phase; next !== null; ) {
       const committed = ['committed', 'active'].includes(context.move.state)
       if (!committed) {
         try {
           context.signal.throwIfAborted()
+          await place?.enter(next, () => void this.#parts.emit('move.queued', eventData(context)))
           await this.#enter(context, next)
           next = await steps[next](context)
         } catch (error) {
@@ -88,6 +99,7 @@ export class Mover {
             return this.#undo(context, asDroverError(error))
         }
       } else {
+        place?.leave()
         const phase: MoveRecord['phase'] = context.move.state === 'active' ? 'retire' : 'activate'
         next = await this.#insist(context, async () => {
           await this.#enter(context, phase)

@@ -167,6 +167,7 @@ export class FakeControl implements Control {
       from: row.owner,
       to: target.name,
       progress: { round: 1, bytes: 2 ** 20, totalBytes: 2 ** 21, bytesPerSecond: 2 ** 20, remainingMs: 1000 },
+      queuedBehind: null,
       totalBytes: 0,
     }
     this.journal.set(move.id, move)
