@@ -117,6 +117,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       await backend.open()
       undo.push(() => backend.close())
     }
+    const runtime = createDockerRuntime({ socketPath: config.docker, clock, logger, exec })
     await ensurePrivateMountRoot(exec, join(config.dataDir, 'mnt'))
     const catalog = await Catalog.open(config.dataDir)
     const host = new VolumeHost({
@@ -127,6 +128,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       clock,
       logger,
       identity: identity(),
+      containerNames: () => runtime.names(),
     })
     const firstMount = await FirstMount.open(config.dataDir, async ({ volumeId }) => {
       const { hostId } = identity()
@@ -139,7 +141,6 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     })
 
     // containers/, migrate/: this host as an agent
-    const runtime = createDockerRuntime({ socketPath: config.docker, clock, logger, exec })
     const transfers = createTransferService({ exec, logger, clock })
     transfers.setIdentity(identity())
     await transfers.listen(parseAddress(config.dataListen))

@@ -1,5 +1,6 @@
 import { type ErrorCode, errorKinds } from '../domain/errors.ts'
 import { phases } from '../domain/move.ts'
+import { holderKinds } from '../volumes/holders.ts'
 import { z } from './zod.ts'
 
 /** What goes out. Handlers are typed by these, so that the document and the control role cannot drift apart. */
@@ -61,6 +62,10 @@ export const moveView = z
       .number()
       .nullable()
       .openapi({ description: 'moves that wait before it for a slot on its hosts; null: it does not wait' }),
+    waitsFor: z
+      .string()
+      .nullable()
+      .openapi({ description: 'who keeps the volume busy, while the move waits for them' }),
     totalBytes: z.number(),
     startedAt: z.string(),
     endedAt: z.string().nullable(),
@@ -103,6 +108,19 @@ export const volumeDetail = volumeView
       }),
     ),
     partials: list(z.object({ host: z.string(), name: z.string() })),
+    holders: list(
+      z.object({
+        host: z.string(),
+        pid: z.number(),
+        command: z.string(),
+        kinds: list(z.enum(holderKinds)),
+        mountPoints: list(z.string()),
+        namespace: z.string(),
+        hostNamespace: z.boolean(),
+        containerId: z.string().nullable(),
+        containerName: z.string().nullable(),
+      }),
+    ).openapi({ description: 'who keeps it mounted or open beside the containers of the engine' }),
     unreachable: list(z.string()).openapi({ description: 'hosts whose part is not in the lists' }),
     move: moveView.nullable(),
   })

@@ -148,6 +148,7 @@ const describeMove = (move: MoveView): string[] => {
     ...(progress === null
       ? {}
       : { now: `round ${progress.round}: ${formatSize(progress.bytes)} of ${formatSize(progress.totalBytes)}` }),
+    ...(move.waitsFor === null ? {} : { waiting: move.waitsFor }),
     ...(forecast === null || isEnded(move) ? {} : { downtime: `about ${formatDuration(forecast.downtimeMs)}` }),
     ...(move.warnings.length === 0 ? {} : { warnings: move.warnings.join('; ') }),
     ...(error === null ? {} : { error: `${error.code}: ${error.message}` }),

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { VolumeDetail, VolumeView } from '../control/control.ts'
 import { checkVolumeName } from '../domain/names.ts'
 import { formatSize, parseSize } from '../domain/units.ts'
+import { holderText } from '../volumes/holders.ts'
 import { collectLabel, given } from './arguments.ts'
 import { segment, show, showTable } from './context.ts'
 import type { Run } from './program.ts'
@@ -90,7 +91,7 @@ export const addVolumeCommands = (program: Command, run: Run): void => {
 }
 
 const describe = (volume: VolumeDetail): string[] => {
-  const { labels, containers, snapshots, replicas, partials, unreachable, move } = volume
+  const { labels, containers, snapshots, replicas, partials, holders, unreachable, move } = volume
   const many = (items: readonly string[]): string => items.join(', ') || 'none'
   return fields({
     name: volume.name,
@@ -110,6 +111,9 @@ const describe = (volume: VolumeDetail): string[] => {
         ({ host, role, keepUntil }) => `${role} on ${host}${keepUntil === null ? '' : ` until ${keepUntil}`}`,
       ),
     ),
+    ...(holders.length === 0
+      ? {}
+      : { 'held by': many(holders.map((holder) => `${holderText(holder)} on ${holder.host}`)) }),
     partials: many(partials.map(({ host, name }) => `${name} on ${host}`)),
     created: volume.createdAt,
     ...(unreachable.length === 0 ? {} : { 'not asked': `${unreachable.join(', ')} did not answer` }),

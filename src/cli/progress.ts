@@ -25,6 +25,7 @@ const createLines = (err: (line: string) => void): Progress => {
   let queued: string | null = null
   let rounds = 0
   let round = 0
+  let waitsFor: string | null = null
   return {
     update(move) {
       const queue = waiting(move)
@@ -39,6 +40,8 @@ const createLines = (err: (line: string) => void): Progress => {
         round = move.progress.round
         err(`${move.volumeName}: round ${round}: ${formatSize(move.progress.totalBytes)} to send`)
       }
+      if (move.waitsFor !== null && move.waitsFor !== waitsFor) err(`${move.volumeName}: waiting: ${move.waitsFor}`)
+      waitsFor = move.waitsFor
       for (const { bytes, ms } of move.rounds.slice(rounds)) {
         rounds += 1
         const speed = ms > 0 ? `, ${rate((bytes * 1000) / ms)}` : ''
@@ -72,6 +75,7 @@ const createBar = (): Progress => {
       const text = [
         ...(progress === null ? [] : [`${formatSize(done)} of ${formatSize(total)}`, rate(progress.bytesPerSecond)]),
         ...(left === null ? [] : [`${formatDuration(left)} left`]),
+        ...(move.waitsFor === null ? [] : [`waiting: ${move.waitsFor}`]),
         ...(forecast === null ? [] : [`downtime about ${formatDuration(forecast.downtimeMs)}`]),
       ].join(', ')
       const round = progress === null ? '' : `round ${progress.round} `

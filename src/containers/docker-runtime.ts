@@ -20,7 +20,7 @@ import {
 } from './lifecycle.ts'
 import { introduceContainer } from './neighbours.ts'
 import type { ContainerRuntime } from './runtime.ts'
-import { allUsers, inspectContainer, usersOf } from './uses.ts'
+import { allUsers, containerNames, inspectContainer, usersOf } from './uses.ts'
 
 export interface DockerRuntimeOptions {
   /** `unix:///var/run/docker.sock`, or the bare path. */
@@ -47,6 +47,7 @@ export const createDockerRuntime = (options: DockerRuntimeOptions): ContainerRun
     },
     usersOf: (volumeName) => usersOf(client, logger, volumeName),
     allUsers: () => allUsers(client, logger),
+    names: () => containerNames(client),
     async capture(containerId, volumeName) {
       const inspected = await inspectContainer(client, containerId)
       // Only on the host's network does the container's host name need the engine's to be told apart.

@@ -68,6 +68,8 @@ export interface ContainerRuntime {
   usersOf(volumeName: string): Promise<ContainerUse[]>
   /** The same for all Drover volumes at once. */
   allUsers(): Promise<Map<string, ContainerUse[]>>
+  /** Names of all containers by id, as listed: no container's lock is waited for. */
+  names(): Promise<ReadonlyMap<string, string>>
   /** @throws DOCKER_FAILED when it does not exist */
   capture(containerId: string, volumeName: string): Promise<ContainerSpec>
   /**

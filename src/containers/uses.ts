@@ -15,6 +15,9 @@ export const listContainers = (client: DockerClient, filters: Record<string, str
     return list as WireSummary[]
   })
 
+export const containerNames = async (client: DockerClient): Promise<ReadonlyMap<string, string>> =>
+  new Map((await listContainers(client)).map(({ Id, Names }) => [Id, ownName(Names)]))
+
 /** @throws DOCKER_FAILED with status 404 when it does not exist */
 export const inspectContainer = (
   client: DockerClient,

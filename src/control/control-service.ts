@@ -146,6 +146,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     to: await parts.hostName(move.targetHostId),
     progress: progress.get(move.id),
     queuedBehind: mover.queuedBehind(move.id),
+    waitsFor: progress.waitsFor(move.id),
     totalBytes: move.rounds.reduce((sum, { bytes }) => sum + bytes, 0),
   })
 
@@ -197,6 +198,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       replicas: found
         .filter(({ host }) => host.id !== volume.ownerHostId)
         .map(({ host, holding }) => replicaView(host, holding)),
+      holders: found.flatMap(({ host, holding }) => holding.holders.map((holder) => ({ host: host.name, ...holder }))),
       partials: found.flatMap(({ host, holding }) => holding.partials.map((name) => ({ host: host.name, name }))),
       unreachable: [...holdings].flatMap(([host, answer]) => (answer === null ? [host.name] : [])),
       move: move === null ? null : await moveView(move),

@@ -3,6 +3,7 @@ import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { PoolInfo } from '../domain/pool.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { StoredEvent } from '../state/store.ts'
+import type { Holder } from '../volumes/holders.ts'
 
 export interface CreateVolumeRequest {
   readonly name: string
@@ -33,6 +34,8 @@ export interface VolumeDetail extends VolumeView {
     readonly keepUntil: string | null
   }[]
   readonly partials: readonly { readonly host: string; readonly name: string }[]
+  /** Who keeps it mounted, but for the engine's containers: leaks into other mount namespaces, and what an unmount waits for. */
+  readonly holders: readonly (Holder & { readonly host: string })[]
   /** Hosts that did not answer: what they hold is not in the lists above. */
   readonly unreachable: readonly string[]
   readonly move: MoveView | null
@@ -51,6 +54,8 @@ export interface MoveView extends MoveRecord {
   } | null
   /** How many moves wait before it for a slot on its hosts; null: it does not wait. */
   readonly queuedBehind: number | null
+  /** What it waits for now: who keeps the volume busy. */
+  readonly waitsFor: string | null
   readonly totalBytes: number
 }
 

@@ -21,6 +21,10 @@ export interface DatasetMount {
   readonly pid: number
   /** In the caller's own mount namespace. */
   readonly own: boolean
+  /** Command line of that process. */
+  readonly command: string
+  /** Of the container that the process is in, by its cgroup; null outside of any. */
+  readonly containerId: string | null
 }
 
 export interface DatasetOpener {
@@ -28,6 +32,11 @@ export interface DatasetOpener {
   readonly command: string
   /** `cwd`, `root`, `exe`, `fd 7`, `mapping`. */
   readonly what: readonly string[]
+  /** The mount namespace that it is in; '' when it is ending. */
+  readonly namespace: string
+  /** That is the caller's own. */
+  readonly own: boolean
+  readonly containerId: string | null
 }
 
 export const isMountOf = (entry: MountEntry, mark: DatasetMark): boolean => {
@@ -40,11 +49,15 @@ export const isMountOf = (entry: MountEntry, mark: DatasetMark): boolean => {
 /** Every mount of the dataset in every mount namespace that has a process. Starts no process. */
 export const mountsOf = async (mark: DatasetMark): Promise<DatasetMount[]> => {
   const { own, namespaces } = await allMounts()
-  return namespaces.flatMap(({ namespace, pid, entries }) =>
-    entries
-      .filter((entry) => isMountOf(entry, mark))
-      .map(({ mountPoint, root }) => ({ mountPoint, root, namespace, pid, own: namespace === own })),
+  const found = await Promise.all(
+    namespaces.map(async ({ namespace, pid, entries }) => {
+      const ours = entries.filter((entry) => isMountOf(entry, mark))
+      if (ours.length === 0) return []
+      const who = { pid, ...(await whoIs(String(pid))) }
+      return ours.map(({ mountPoint, root }) => ({ mountPoint, root, namespace, own: namespace === own, ...who }))
+    }),
   )
+  return found.flat()
 }
 
 /** Every process with a descriptor, working directory, root, program or mapping in the dataset. */
@@ -66,8 +79,18 @@ const openedBy = async (pid: string, mark: DatasetMark): Promise<DatasetOpener |
   }
   if (await maps(pid, mark)) what.push('mapping')
   if (what.length === 0) return null
-  return { pid: Number(pid), command: await commandOf(pid), what }
+  const namespace = linkOf(`/proc/${pid}/ns/mnt`) ?? ''
+  return { pid: Number(pid), what, namespace, own: namespace === linkOf('/proc/self/ns/mnt'), ...(await whoIs(pid)) }
 }
+
+const whoIs = async (pid: string): Promise<{ command: string; containerId: string | null }> => ({
+  command: await commandOf(pid),
+  containerId: containerIdOf((await readQuietly(`/proc/${pid}/cgroup`)) ?? ''),
+})
+
+/** Engines name a container's cgroup after its id: `/docker/ID`, `docker-ID.scope`, `libpod-ID.scope`. */
+export const containerIdOf = (cgroup: string): string | null =>
+  /[/-]([0-9a-f]{64})(?:\.scope)?(?:\/|$)/m.exec(cgroup)?.[1] ?? null
 
 /** A mapping outlives its descriptor. maps gives the file system's device, map_files leads to the very file. */
 const maps = async (pid: string, mark: DatasetMark): Promise<boolean> => {

@@ -4,6 +4,7 @@ import type { Host } from '../domain/host.ts'
 import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
 import type { PoolInfo } from '../domain/pool.ts'
 import type { CatalogTable } from '../volumes/catalog.ts'
+import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
 
 /** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
@@ -24,6 +25,8 @@ export interface Holding {
   readonly partials: readonly string[]
   readonly mounted: boolean
   readonly usedBytes: number | null
+  /** Who keeps it mounted or open beside the engine's containers. */
+  readonly holders: readonly Holder[]
 }
 
 export interface SourceObservation {

@@ -5,7 +5,7 @@ import type { HostId, VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
-import { isMountedHere } from '../volumes/usage.ts'
+import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
 import { dropEndedJournals } from './ended-journals.ts'
 import { MoveJournal } from './move-journal.ts'
@@ -55,13 +55,14 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
 
   const holding = async (held: Held): Promise<Holding> => {
     const { backend, record } = held
-    const [snapshots, partials, mounted, usage] = await Promise.all([
+    const [snapshots, partials, mounted, usage, holders] = await Promise.all([
       backend.snapshots?.list(record.volumeId) ?? [],
       backend.streams?.partials(record.volumeId) ?? [],
       isMountedHere(host, held),
       backend.usage([record.volumeId]),
+      holdersBeside(host, held),
     ])
-    return { record, snapshots, partials, mounted, usedBytes: usage.get(record.volumeId) ?? null }
+    return { record, snapshots, partials, mounted, usedBytes: usage.get(record.volumeId) ?? null, holders }
   }
 
   return {
@@ -148,7 +149,10 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       }
     },
     sweep: () => sweep(host),
-    close: () => watchdog.close(),
+    close: () => {
+      watchdog.close()
+      host.putOff.close()
+    },
   }
 }
 

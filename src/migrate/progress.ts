@@ -12,6 +12,7 @@ export interface RoundProgress {
 
 export class ProgressBoard {
   readonly #rounds = new Map<MoveId, RoundProgress>()
+  readonly #waits = new Map<MoveId, string>()
 
   get(id: MoveId): RoundProgress | null {
     return this.#rounds.get(id) ?? null
@@ -24,7 +25,18 @@ export class ProgressBoard {
     this.#rounds.set(id, { round, bytes, totalBytes, bytesPerSecond, remainingMs })
   }
 
+  /** What the move waits for now, in words; null: nothing. */
+  waitsFor(id: MoveId): string | null {
+    return this.#waits.get(id) ?? null
+  }
+
+  wait(id: MoveId, what: string | null): void {
+    if (what === null) this.#waits.delete(id)
+    else this.#waits.set(id, what)
+  }
+
   clear(id: MoveId): void {
     this.#rounds.delete(id)
+    this.#waits.delete(id)
   }
 }

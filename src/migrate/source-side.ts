@@ -11,7 +11,9 @@ import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from
 import type { Watchdog } from './watchdog.ts'
 import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
 
-const mountsGoneTimeoutMs = 15_000
+/** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
+const mountsGoneTimeoutMs = 2_000
+const unmountPatienceMs = 1_000
 
 /** Snapshot names of a move begin so: they are known for what they are after any crash. */
 export const moveSnapshotPrefix = (command: { moveId: string }): string => `move-${command.moveId}-`
@@ -201,7 +203,7 @@ export class SourceSide {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'sealed')
       await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
-      await unmountOurs(this.#host, held)
+      await unmountOurs(this.#host, held, unmountPatienceMs)
       await proveUnused(this.#host, held)
       if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
       await write(held, { role: 'released', seen: Math.max(held.record.seen, args.epoch) })
@@ -300,7 +302,7 @@ export class SourceSide {
   async #stopAndUnmount(args: MoveCommand, held: Held, specs: readonly ContainerSpec[]): Promise<void> {
     await stopAll(this.#runtime, specs)
     await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
-    await this.#host.locks.run(args.volumeId, () => unmountOurs(this.#host, held))
+    await this.#host.locks.run(args.volumeId, () => unmountOurs(this.#host, held, unmountPatienceMs))
   }
 
   /** The live dataset is as it was at S, which was taken of it under this very seal. */

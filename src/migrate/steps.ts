@@ -3,6 +3,7 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Phase } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
+import { whileBusy } from './busy-wait.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
 import { assumedBytesPerSecond, commonBase, forecastDowntimeMs } from './plan.ts'
 import { shipRound } from './round.ts'
@@ -74,7 +75,7 @@ export const steps: { readonly [P in Phase]: Step } = {
     await source.seal({ ...command, onlyIdle: move.request.onlyIdle })
     context.quiescedAt ??= parts.clock.monotonic()
     if (move.quiescedAt === null) await journal(context, { quiescedAt: isoNow(parts.clock) })
-    const { specs } = await source.quiesce({ ...command, mode: move.request.quiesce })
+    const { specs } = await whileBusy(context, () => source.quiesce({ ...command, mode: move.request.quiesce }))
     if (carries(context)) await bringContainers(context, specs)
     return 'delta'
   },
@@ -95,11 +96,9 @@ export const steps: { readonly [P in Phase]: Step } = {
 
   async release(context) {
     const { source, target, command, parts } = context
-    const { changed } = await source.release({
-      ...command,
-      snapshot: finalSnapshot(context),
-      targetHostId: context.targetHost.id,
-    })
+    const snapshot = finalSnapshot(context)
+    const targetHostId = context.targetHost.id
+    const { changed } = await whileBusy(context, () => source.release({ ...command, snapshot, targetHostId }))
     if (!changed) return 'commit'
     const releases = context.move.rounds.filter(({ snapshot }) => snapshot === context.move.finalSnapshot).length
     if (nextIndex(context) > maxRounds + maxReleases || releases > maxReleases) {

@@ -1,6 +1,7 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import { DroverError, hasCode } from '../domain/errors.ts'
+import { hasCode } from '../domain/errors.ts'
 import type { Clock } from '../lib/clock.ts'
+import { busyError } from '../volumes/holders.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { foreignMounts } from '../volumes/usage.ts'
 import type { SourceJournal } from './move-journal.ts'
@@ -37,18 +38,12 @@ export const killAll = async (runtime: ContainerRuntime, specs: readonly Contain
   )
 }
 
-/** The engine takes its mounts down a moment after it says that a container has ended. @throws VOLUME_BUSY */
+/** The engine takes its mounts down a moment after it says that a container has ended. @throws VOLUME_BUSY naming every holder */
 export const awaitNoMounts = async (host: VolumeHost, clock: Clock, held: Held, timeoutMs: number): Promise<void> => {
   const deadline = clock.monotonic() + timeoutMs
   for (;;) {
-    const [mount] = await foreignMounts(host, held)
-    if (mount === undefined) return
-    if (clock.monotonic() > deadline) {
-      throw new DroverError(
-        'VOLUME_BUSY',
-        `volume ${held.record.name} is still mounted at ${mount.mountPoint} by process ${mount.pid} in ${mount.namespace} on host ${host.identity.hostName}; end that process or unmount it there`,
-      )
-    }
+    if ((await foreignMounts(host, held)).length === 0) return
+    if (clock.monotonic() > deadline) throw await busyError(host, held)
     await clock.sleep(20)
   }
 }

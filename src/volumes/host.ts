@@ -9,6 +9,7 @@ import { KeyedMutex } from '../lib/mutex.ts'
 import type { Catalog } from './catalog.ts'
 import type { EpochLedger } from './epoch-ledger.ts'
 import { MountLedger } from './mount-ledger.ts'
+import { PutOffUnmounts } from './put-off.ts'
 
 export interface HostIdentity {
   readonly clusterId: ClusterId
@@ -29,7 +30,10 @@ export class VolumeHost {
   readonly epochs: EpochLedger
   readonly catalog: Catalog
   readonly mounts: MountLedger
+  readonly putOff: PutOffUnmounts
   readonly machine: Machine
+  /** Container names by id, from the engine; null when there is none to ask. */
+  readonly containerNames: (() => Promise<ReadonlyMap<string, string>>) | null
   readonly clock: Clock
   readonly logger: Logger
   /** Held for every change of a volume's role, mounts or data on this host. */
@@ -43,6 +47,7 @@ export class VolumeHost {
     epochs: EpochLedger
     catalog: Catalog
     machine?: Machine
+    containerNames?: () => Promise<ReadonlyMap<string, string>>
     clock: Clock
     logger: Logger
     identity: HostIdentity
@@ -52,10 +57,12 @@ export class VolumeHost {
     this.epochs = parts.epochs
     this.catalog = parts.catalog
     this.machine = parts.machine ?? thisMachine
+    this.containerNames = parts.containerNames ?? null
     this.clock = parts.clock
     this.logger = parts.logger
     this.#identity = parts.identity
     this.mounts = new MountLedger(parts.clock)
+    this.putOff = new PutOffUnmounts(parts.clock, parts.logger)
   }
 
   get identity(): HostIdentity {

@@ -4,7 +4,7 @@ import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import { isoNow } from '../lib/clock.ts'
 import type { VolumeHost } from './host.ts'
-import { inUseBy, unmountOurs } from './usage.ts'
+import { awaitUnused, inUseBy } from './usage.ts'
 
 export interface CreateCommand {
   readonly volumeId: VolumeId
@@ -60,10 +60,13 @@ const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: stri
   keepUntil: null,
 })
 
+/** A removal waits so long for what keeps the file system busy; then it is refused, for it must not happen behind anybody's back. */
+const removePatienceMs = 5_000
+
 /**
  * Removes the volume's data from this host, quickly. The owner refuses while anything uses it; without `force` also
  * while a stopped container refers to it. Other copies (replicas) go without a question: the deletion is recorded.
- * @throws VOLUME_IN_USE, MOVE_UNDER_WAY
+ * @throws VOLUME_IN_USE, MOVE_UNDER_WAY, VOLUME_BUSY naming every holder
  */
 export const removeVolume = (
   host: VolumeHost,
@@ -102,7 +105,7 @@ export const removeVolume = (
         )
       }
     }
-    await unmountOurs(host, held)
+    await awaitUnused(host, held, removePatienceMs)
     await backend.destroy(record.volumeId)
   })
 

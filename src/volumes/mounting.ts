@@ -1,9 +1,11 @@
 import { mayMount } from '../domain/dataset.ts'
-import { DroverError } from '../domain/errors.ts'
+import { DroverError, hasCode } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from './first-mount.ts'
+import { holdersOfMounts, holdersText } from './holders.ts'
 import type { Held, VolumeHost } from './host.ts'
-import { foreignMounts, unmountOurs } from './usage.ts'
+import type { Tried } from './put-off.ts'
+import { foreignMounts, mountsByKind, unmountOurs } from './usage.ts'
 
 /** The directory inside the file system that containers see: a block device's lost+found never shows. */
 export const dataPath = (host: VolumeHost, id: VolumeId): string => `${host.mountPath(id)}/data`
@@ -71,20 +73,37 @@ const refusal = ({ record }: Held, reason: string, hostName: string): DroverErro
   return new DroverError('VOLUME_FENCED', `volume ${record.name} cannot be mounted on host ${hostName}: ${reason}`)
 }
 
+/** An engine waits for each Unmount: so long is a busy file system tried before the rest is left to the background. */
+const unmountPatienceMs = 1_000
+
 /**
- * Takes back one Mount. The file system is unmounted when nothing uses it by /proc's word; that it is still used is no
- * error (engines send Unmounts of mounts that live).
+ * Takes back one Mount. The file system is unmounted when nothing uses it by /proc's word; that it is still used is no error (engines
+ * send Unmounts of mounts that live). What else keeps it busy is waited for, in the background after a while.
  */
 export const unmountOwned = (host: VolumeHost, id: VolumeId, caller: string): Promise<void> =>
   host.locks.run(id, async () => {
     host.mounts.remove(id, caller)
-    if (host.mounts.expects(id)) return
-    const held = await host.held(id)
-    if (held === null || (await foreignMounts(host, held)).length > 0) return
-    try {
-      await unmountOurs(host, held)
-    } catch (error) {
-      if (!(error instanceof DroverError) || error.code !== 'VOLUME_BUSY') throw error
-      host.logger.warn({ volume: held.record.name, reason: error.message }, 'unmount put off')
-    }
+    const tried = await tryUnmount(host, id, unmountPatienceMs)
+    if (typeof tried !== 'object') return
+    const name = (await host.held(id))?.record.name ?? id
+    host.putOff.add(id, name, tried.waitsFor, () => host.locks.run(id, () => tryUnmount(host, id, 0)))
   })
+
+const tryUnmount = async (host: VolumeHost, id: VolumeId, patienceMs: number): Promise<Tried> => {
+  if (host.mounts.expects(id)) return 'unneeded'
+  const held = await host.held(id)
+  if (held === null) return 'unneeded'
+  const { users, leaked } = await mountsByKind(host, held)
+  if (users.length > 0) return 'unneeded'
+  try {
+    await unmountOurs(host, held, patienceMs)
+  } catch (error) {
+    if (hasCode(error, 'VOLUME_BUSY')) return { waitsFor: error.message }
+    throw error
+  }
+  if (leaked.length > 0) {
+    const by = holdersText(await holdersOfMounts(host, leaked))
+    host.logger.warn({ volume: held.record.name, leaked: by }, 'unmounted here, but its mount has leaked to others')
+  }
+  return 'done'
+}

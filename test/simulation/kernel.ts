@@ -70,13 +70,15 @@ export class Kernel {
         namespace,
         pid,
         own: namespace === 'own',
+        command: 'sh',
+        containerId: null,
       }))
   }
 
   openersOf(mark: DatasetMark): DatasetOpener[] {
     return this.openers
       .filter(({ dataset }) => dataset.ordinal === mark.statDevice)
-      .map(({ pid }) => ({ pid, command: 'sh', what: ['cwd'] }))
+      .map(({ pid }) => ({ pid, command: 'sh', what: ['cwd'], namespace: 'own', own: true, containerId: null }))
   }
 
   /** As mountinfo shows it: by where the subvolume lies now. */

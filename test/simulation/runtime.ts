@@ -51,6 +51,7 @@ export const simRuntime = (process: SimProcess, engine: Engine): ContainerRuntim
   const runtime: ContainerRuntime = {
     ping: () => look(() => ({ version: 'simulated' })),
     usersOf: (volumeName) => look(() => engine.usersOf(volumeName).map(useOf)),
+    names: () => look(() => new Map([...engine.containers.values()].map(({ id, name }) => [id, name]))),
     allUsers: () =>
       look(() => {
         const all = new Map<string, ContainerUse[]>()

@@ -88,6 +88,7 @@ export class FakeControl implements Control {
       snapshots: [{ host: row.owner, name: 'base', createdAt: at }],
       replicas: [{ host: 'host2', pool, role: 'replica', base: 'base', keepUntil: null }],
       partials: [],
+      holders: [],
       unreachable: [],
       move: row.openMoveId === null ? null : (this.journal.get(row.openMoveId) ?? null),
     }
@@ -168,6 +169,7 @@ export class FakeControl implements Control {
       to: target.name,
       progress: { round: 1, bytes: 2 ** 20, totalBytes: 2 ** 21, bytesPerSecond: 2 ** 20, remainingMs: 1000 },
       queuedBehind: null,
+      waitsFor: null,
       totalBytes: 0,
     }
     this.journal.set(move.id, move)

@@ -71,6 +71,7 @@ test('create, ls, inspect, resize, rm', async () => {
       snapshots: [{ host: 'host1' }],
       replicas: [{ host: 'host2' }],
       partials: [],
+      holders: [],
     })
   }
   expect((await run('inspect', 'db')).stdout).toMatch(/containers: +pg \(running\)/)
