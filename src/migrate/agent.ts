@@ -137,12 +137,15 @@ export interface Agent {
   prepareContainers(
     args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
   ): Promise<void>
-  /** receiving -> prepared: writable dataset from S, synced to disk before it answers. */
+  /**
+   * receiving -> prepared: writable dataset from S, synced to disk before it answers. A later S replaces an earlier one.
+   * @throws STALE_EPOCH when this S was given up, or a later one is prepared
+   */
   prepare(args: MoveCommand & { snapshot: string }): Promise<void>
-  /** prepared -> receiving: more was written on the source after S. */
-  reopenTarget(args: MoveCommand): Promise<void>
-  /** prepared -> owner at n, synced, then mounted. Only after the store committed. */
-  activate(args: MoveCommand): Promise<void>
+  /** prepared -> receiving: more was written on the source after this S. Another S that is prepared stays. */
+  reopenTarget(args: MoveCommand & { snapshot: string }): Promise<void>
+  /** prepared, with the S that was committed -> owner at n, synced. Only after the store committed. */
+  activate(args: MoveCommand & { snapshot: string }): Promise<void>
   /** Containers get their names and policies; those that ran are started. Resolves when the engine says they run. */
   startContainers(args: MoveCommand): Promise<{ started: number }>
   /** Null, or why they are not healthy. */

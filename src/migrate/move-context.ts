@@ -42,6 +42,8 @@ export interface MoveContext {
   quiescedAt: number | null
   /** The last snapshot that both ends hold, shipped by this very runner; null after a restart: then both are asked. */
   lastShipped: SnapshotRecord | null
+  /** How often the target has answered that it cannot take what was committed now. */
+  refusals: number
   /** The containers that wait on the target, as they were captured, in JSON; one that changed since is brought again. */
   brought: string | null
 }

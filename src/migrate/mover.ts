@@ -202,6 +202,7 @@ export class Mover {
       quiescedAt: null,
       lastShipped: null,
       brought: null,
+      refusals: 0,
     }
   }
 }

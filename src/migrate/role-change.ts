@@ -24,17 +24,19 @@ export const heldIn = async (host: VolumeHost, command: MoveCommand, ...roles: r
 }
 
 /** A record that is bound to another machine or pool is void here: nothing may act on it. */
-export const checkBound = (host: VolumeHost, { record, backend }: Held): void => {
-  const bound =
-    record.clusterId === host.identity.clusterId &&
-    record.hostId === host.identity.hostId &&
-    record.pool === backend.spec.text
-  if (bound) return
+export const checkBound = (host: VolumeHost, held: Held): void => {
+  if (isBound(host, held)) return
+  const { record } = held
   throw new DroverError(
     'DATASET_FOREIGN',
     `the dataset of volume ${record.name} on host ${host.identity.hostName} is bound to another cluster, host or pool; it was left alone`,
   )
 }
+
+export const isBound = (host: VolumeHost, { record, backend }: Held): boolean =>
+  record.clusterId === host.identity.clusterId &&
+  record.hostId === host.identity.hostId &&
+  record.pool === backend.spec.text
 
 /** Writes the record with a new role; durable when it returns. */
 export const write = async (held: Held, change: Partial<DatasetRecord>): Promise<Held> => {

@@ -3,7 +3,7 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError, hasCode } from '../domain/errors.ts'
 import type { Round } from '../domain/move.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
-import { moveSnapshotPrefix } from './source-side.ts'
+import { moveSnapshotPrefix } from './move-snapshots.ts'
 
 const statusWaitMs = 250
 

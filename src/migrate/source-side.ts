@@ -7,6 +7,7 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, SourceObservation } from './agent.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
+import { moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
 import type { Watchdog } from './watchdog.ts'
 import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
@@ -14,9 +15,6 @@ import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } fro
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
 const unmountPatienceMs = 1_000
-
-/** Snapshot names of a move begin so: they are known for what they are after any crash. */
-export const moveSnapshotPrefix = (command: { moveId: string }): string => `move-${command.moveId}-`
 
 /** What the source of a move does. docs/move-protocol.md has the rules; each method names the one it keeps. */
 export class SourceSide {
@@ -103,6 +101,7 @@ export class SourceSide {
         args,
         ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)),
       )
+      if (args.final) refuseEarlierSnapshot({ ...args, snapshot: args.name }, held.record)
       const facet = held.backend.snapshots
       if (facet === undefined) throw new DroverError('INTERNAL', `pool ${held.backend.spec.text} has no snapshots`)
       const snapshot = await facet.create(args.volumeId, args.name, 'move')

@@ -5,9 +5,9 @@ import type { Phase } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
 import { whileBusy } from './busy-wait.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
+import { moveSnapshotPrefix } from './move-snapshots.ts'
 import { assumedBytesPerSecond, commonBase, forecastDowntimeMs } from './plan.ts'
 import { shipRound } from './round.ts'
-import { moveSnapshotPrefix } from './source-side.ts'
 
 const replicaKeptMs = 24 * 3_600_000
 const maxRounds = 8
@@ -16,6 +16,7 @@ const shrinkFactor = 0.7
 /** So little is left that a round costs more than it saves. */
 const smallDeltaBytes = 4 * 2 ** 20
 const maxReleases = 5
+const maxRefusals = 5
 
 /** Each phase does its work, looking at the world for what is done already, and names the next; null: the move is done. */
 export type Step = (context: MoveContext) => Promise<Phase | null>
@@ -108,7 +109,7 @@ export const steps: { readonly [P in Phase]: Step } = {
       )
     }
     await parts.emit('move.changed-after-snapshot', eventData(context))
-    await target.reopenTarget(command)
+    await target.reopenTarget({ ...command, snapshot: finalSnapshot(context) })
     await journal(context, { state: 'open', finalSnapshot: null })
     return 'delta'
   },
@@ -126,11 +127,10 @@ export const steps: { readonly [P in Phase]: Step } = {
   async activate(context) {
     const { target, command, parts } = context
     try {
-      await target.activate(command)
+      await target.activate({ ...command, snapshot: finalSnapshot(context) })
     } catch (error) {
-      // Stale: it may have refused at the word of a source that had lost control.
-      if (!hasCode(error, 'DATASET_MISSING', 'STALE_EPOCH')) throw error
-      return giveBack(context, error)
+      if (!takesItNoMore(context, error)) throw error
+      return giveBack(context, asDroverError(error))
     }
     const warnings: string[] = []
     try {
@@ -169,12 +169,26 @@ export const steps: { readonly [P in Phase]: Step } = {
 }
 
 /**
- * The target never wrote `owner` and has lost what it prepared, or has refused: it refuses durably (TOO_LATE if it is owner after
- * all), then the store gives the volume back at n + 1.
+ * A target that answers and does not take the volume. What will not change by asking again (its dataset is gone, is not what was
+ * committed, it has refused at the word of a source that had lost control) decides at once, the rest after some tries. Silence
+ * decides nothing.
  */
+const takesItNoMore = (context: MoveContext, error: unknown): boolean => {
+  if (hasCode(error, 'HOST_UNREACHABLE', 'DAEMON_UNREACHABLE', 'CONTROL_UNREACHABLE', 'TIMED_OUT')) return false
+  context.refusals += 1
+  return !asDroverError(error).kind.retryable || context.refusals >= maxRefusals
+}
+
+/** The target refuses durably (TOO_LATE if it is owner after all), then the store gives the volume back at n + 1. */
 const giveBack = async (context: MoveContext, error: DroverError): Promise<null> => {
   const { target, command, parts } = context
-  await target.refuseTarget(command)
+  try {
+    await target.refuseTarget(command)
+  } catch (refusal) {
+    // It is refused by the record; removing what was made there may take as long as it likes.
+    const record = (await target.holding({ volumeId: command.volumeId }))?.record
+    if (record?.role !== 'refused' || record.moveId !== command.moveId) throw refusal
+  }
   const reason = { code: error.code, message: error.message }
   context.move = await parts.store.returnMove(context.move.id, reason, isoNow(parts.clock))
   parts.reconcileSoon()

@@ -8,7 +8,8 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
-import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
+import { lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
+import { bareCommand, checkBound, ended, exclusively, hear, heldIn, isBound, write } from './role-change.ts'
 import { dropMoveSnapshots, intactOf } from './source-side.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
@@ -164,6 +165,9 @@ export class TargetSide {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving', 'prepared')
       if (held.record.role === 'prepared' && held.record.snapshot === args.snapshot) return
+      refuseEarlierSnapshot(args, held.record)
+      if (held.record.role === 'receiving' && held.record.snapshot === args.snapshot)
+        throw lateSnapshot(args, held.record)
       const streams = streamsOf(held.backend)
       const snapshot = held.record.snapshots.find((other) => other.name === args.snapshot)
       if (snapshot === undefined || !(await held.backend.snapshots?.intact(args.volumeId, snapshot))) {
@@ -173,8 +177,8 @@ export class TargetSide {
         )
       }
       // An earlier S of this very move may have been promoted before the source found that more had been written.
-      if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
-      if (held.record.snapshot !== args.snapshot) await held.backend.destroyLive(args.volumeId)
+      if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null })
+      await held.backend.destroyLive(args.volumeId)
       // Durable when it returns, as what it was made from has been since `received`.
       const live = await streams.promote(args.volumeId, args.snapshot, { sizeBytes: held.record.sizeBytes })
       await write(held, {
@@ -186,19 +190,23 @@ export class TargetSide {
     })
   }
 
-  /** More was written on the source after S: the target goes back to receiving. */
-  reopen(args: MoveCommand): Promise<void> {
+  /** More was written on the source after S: the target goes back to receiving, and remembers which S it gave up. */
+  reopen(args: MoveCommand & { snapshot: string }): Promise<void> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving', 'prepared')
+      refuseEarlierSnapshot(args, held.record)
       if (held.record.role === 'receiving') return
-      const reopened = await write(held, { role: 'receiving', datasetUuid: null, snapshot: null })
+      if (held.record.snapshot !== args.snapshot) throw lateSnapshot(args, held.record)
+      const reopened = await write(held, { role: 'receiving', datasetUuid: null })
       await reopened.backend.destroyLive(args.volumeId)
     })
   }
 
-  activate(args: MoveCommand): Promise<void> {
+  /** Rule 4: only what was committed is taken, and that is one S. */
+  activate(args: MoveCommand & { snapshot: string }): Promise<void> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'prepared', 'owner')
+      if (held.record.snapshot !== args.snapshot) throw lateSnapshot(args, held.record)
       const live = await held.backend.live(args.volumeId, { sync: false })
       if (live === null || live.uuid !== held.record.datasetUuid) {
         throw new DroverError(
@@ -259,18 +267,17 @@ export class TargetSide {
   /** Durable before anything is removed: from `refused` on, this host takes nothing of the move any more. */
   async refuse(args: MoveCommand): Promise<void> {
     await this.#host.locks.run(args.volumeId, async () => {
-      const held = await this.#host.held(args.volumeId)
-      if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) {
-        // Ended in that it was taken over: nobody may take the volume back on the strength of our answer.
-        if (held?.record.role === 'owner' && held.record.epoch === args.epoch) throw this.#tooLate(args)
+      const { epochs } = this.#host
+      const found = await this.#host.held(args.volumeId)
+      // A copy that is bound elsewhere is void here: it is neither what was prepared, nor ours to remove.
+      const held = found !== null && isBound(this.#host, found) ? found : null
+      // Also when the move has ended in this way: nobody may take the volume back on the strength of our answer.
+      if (held?.record.role === 'owner' && held.record.epoch === args.epoch) throw this.#tooLate(args)
+      if (held === null || held.record.moveId !== args.moveId || epochs.hasEnded(args.volumeId, args.moveId)) {
+        // What has been agreed since is not known here. Whoever asks has lost his memory.
+        if (epochs.seen(args.volumeId) > args.returnEpoch) epochs.check(args.volumeId, args.moveId, args.returnEpoch)
+        await epochs.record(args.volumeId, args.returnEpoch, args.moveId)
         return
-      }
-      if (held === null || held.record.moveId !== args.moveId) {
-        await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
-        return
-      }
-      if (held.record.role === 'owner') {
-        throw this.#tooLate(args)
       }
       const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
       await this.#clear(refused, args)
