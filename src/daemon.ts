@@ -36,6 +36,7 @@ import { ensureDirectory } from './lib/files.ts'
 import { listenTcp } from './lib/listen.ts'
 import type { Logger } from './lib/logger.ts'
 import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
+import { RunningCommands } from './lib/running-commands.ts'
 import { listenOnUnixSocket } from './lib/unix-socket.ts'
 import type { Agent } from './migrate/agent.ts'
 import { createLocalAgent } from './migrate/local-agent.ts'
@@ -83,7 +84,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     undo.push(() => lock.release())
     await bindToMachine(config.dataDir, await readMachineIdentity(), config.confirmMachine)
     await ensureDirectory(config.runDir)
-    const exec = createExec(logger)
+    const running = new RunningCommands(clock)
+    const exec = createExec(logger, running)
 
     // cluster/: who we are
     const address = advertisedAddress(config.listen, config.advertise)
@@ -390,15 +392,20 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     }))
     const port = (): ControlPort =>
       control === null ? remotePort : localControlPort(control, () => identity().hostName)
-    const service = createHostVolumeService(host, firstMount, {
-      createVolume: (request) => port().createVolume(request),
-      removeVolume: (name) => port().removeVolume(name),
-      moveHere: (name) => port().moveHere(name),
-      move: (id) => port().move(id),
-      openMove: (name) => port().openMove(name),
-    })
+    const service = createHostVolumeService(
+      host,
+      firstMount,
+      {
+        createVolume: (request) => port().createVolume(request),
+        removeVolume: (name) => port().removeVolume(name),
+        moveHere: (name) => port().moveHere(name),
+        move: (id) => port().move(id),
+        openMove: (name) => port().openMove(name),
+      },
+      running,
+    )
     await ensureDirectory(config.pluginDir, 0o755)
-    const plugin = createVolumePlugin({ service, logger, clock })
+    const plugin = createVolumePlugin({ service, logger, clock, limits: config.pluginLimits })
     await plugin.listen(config.pluginDir)
     undo.push(() => plugin.close())
     await finishAdoption(host)

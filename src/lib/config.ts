@@ -29,7 +29,19 @@ export interface DaemonConfig {
   readonly defaultPoolBytes: number | null
   /** Control role: moves at once that a host ships data for; null: the mover's own default. */
   readonly movesPerHost: number | null
+  /** Milliseconds that plugin calls may take, where they are not the plugin's own. */
+  readonly pluginLimits: PluginLimitsConfig
 }
+
+export interface PluginLimitsConfig {
+  readonly lookupMs?: number
+  readonly changeMs?: number
+  readonly createMs?: number
+  readonly mountMs?: number
+  readonly briefMs?: number
+}
+
+const limit = z.int().positive().optional()
 
 const shape = z.strictObject({
   data_dir: z.string().optional(),
@@ -45,6 +57,9 @@ const shape = z.strictObject({
   trusted_links: z.array(z.string()).optional(),
   default_pool_size: z.string().optional(),
   moves_per_host: z.int().min(1).max(64).optional(),
+  plugin_limits: z
+    .strictObject({ lookup_ms: limit, change_ms: limit, create_ms: limit, mount_ms: limit, brief_ms: limit })
+    .optional(),
 })
 type File = z.infer<typeof shape>
 
@@ -97,8 +112,17 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     confirmMachine: values['confirm-machine'] ?? false,
     defaultPoolBytes: file.default_pool_size === undefined ? null : parseSize(file.default_pool_size),
     movesPerHost: file.moves_per_host ?? null,
+    pluginLimits: pluginLimits(file.plugin_limits ?? {}),
   }
 }
+
+const pluginLimits = (given: NonNullable<File['plugin_limits']>): PluginLimitsConfig => ({
+  ...(given.lookup_ms === undefined ? {} : { lookupMs: given.lookup_ms }),
+  ...(given.change_ms === undefined ? {} : { changeMs: given.change_ms }),
+  ...(given.create_ms === undefined ? {} : { createMs: given.create_ms }),
+  ...(given.mount_ms === undefined ? {} : { mountMs: given.mount_ms }),
+  ...(given.brief_ms === undefined ? {} : { briefMs: given.brief_ms }),
+})
 
 const parseFlags = (argv: readonly string[]) => {
   try {

@@ -1,7 +1,9 @@
 import { type ChildProcess, fork, type StdioOptions, spawn } from 'node:child_process'
 import { execa } from 'execa'
 import { DroverError } from '../domain/errors.ts'
+import { systemClock } from './clock.ts'
 import type { Logger } from './logger.ts'
+import { RunningCommands } from './running-commands.ts'
 
 export interface RunOptions {
   readonly signal?: AbortSignal
@@ -53,12 +55,19 @@ export interface Exec {
 
 const stderrTailBytes = 16_384
 
-export const createExec = (logger: Logger): Exec => ({
+/** After SIGKILL a process ends at once, but for one that the kernel holds. */
+const killedMs = 2_000
+
+/**
+ * `run` settles only when its process has ended, also one that was killed for its time: whoever holds a lock for it holds it until
+ * then, for what may still be done must not be taken for done or not done.
+ */
+export const createExec = (logger: Logger, running = new RunningCommands(systemClock)): Exec => ({
   async run(argv, options = {}) {
     const [file, ...args] = argv
     const timeoutMs = options.timeoutMs ?? 60_000
     const startedAt = performance.now()
-    const result = await execa(file, args, {
+    const child = execa(file, args, {
       reject: false,
       stdin: options.input === undefined ? 'ignore' : 'pipe',
       ...(options.input === undefined ? {} : { input: options.input }),
@@ -69,12 +78,23 @@ export const createExec = (logger: Logger): Exec => ({
       stripFinalNewline: false,
       env: { LC_ALL: 'C' },
     })
+    const { command, end } = running.begin(argv, child.pid ?? null)
+    const stuck = setTimeout(() => {
+      command.killed = true
+      const fields = { argv, pid: child.pid, timeoutMs }
+      logger.error(fields, 'a command does not end although it was killed; what it works on stays busy until it does')
+    }, timeoutMs + killedMs)
+    const result = await child.finally(() => {
+      clearTimeout(stuck)
+      end()
+    })
     const stderr = result.stderr.slice(-stderrTailBytes)
     logger.debug({ argv, ms: Math.round(performance.now() - startedAt), exitCode: result.exitCode ?? null }, 'command')
     if (!result.failed) return { stdout: result.stdout, stderr }
     if (result.isCanceled)
       throw options.signal?.reason ?? new DroverError('TIMED_OUT', `${argv.join(' ')} was cancelled`)
-    if (result.timedOut) throw new DroverError('TIMED_OUT', `${argv.join(' ')} did not end within ${timeoutMs} ms`)
+    if (result.timedOut)
+      throw new DroverError('TIMED_OUT', `${argv.join(' ')} did not end within ${timeoutMs} ms and was killed`)
     if (result.code === 'ENOENT') {
       throw new DroverError(
         'MISSING_PROGRAM',
@@ -87,7 +107,10 @@ export const createExec = (logger: Logger): Exec => ({
   spawn(argv, stdio) {
     const [file, ...args] = argv
     logger.debug({ argv }, 'spawn')
-    return spawn(file, args, { stdio, env: { ...process.env, LC_ALL: 'C' } })
+    const child = spawn(file, args, { stdio, env: { ...process.env, LC_ALL: 'C' } })
+    const { end } = running.begin(argv, child.pid ?? null)
+    child.once('exit', end).once('error', end)
+    return child
   },
 
   fork(modulePath, args) {

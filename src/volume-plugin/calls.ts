@@ -12,12 +12,22 @@ export interface PluginLimits {
   readonly createMs: number
   /** Mount: engines wait 2 min; the volume service has a limit of its own, this one stands behind it. */
   readonly mountMs: number
+  /** Any call of podman, which waits 5 s for each. */
+  readonly briefMs: number
 }
 
-export const defaultLimits: PluginLimits = { lookupMs: 4_000, changeMs: 50_000, createMs: 100_000, mountMs: 110_000 }
+export const defaultLimits: PluginLimits = {
+  lookupMs: 4_000,
+  changeMs: 50_000,
+  createMs: 100_000,
+  mountMs: 110_000,
+  briefMs: 4_500,
+}
 
 export interface Call {
-  readonly limit: keyof PluginLimits
+  readonly limit: Exclude<keyof PluginLimits, 'briefMs'>
+  /** The same call while one is under way waits for that one, and no second is begun. */
+  readonly joins?: true
   /** The body is not even looked at. */
   readonly bodyless?: true
   /** Any answer is an answer about the volume: when the truth is not known, the connection is dropped instead. */
@@ -57,6 +67,7 @@ export const calls: Readonly<Record<string, Call>> = {
   },
   '/VolumeDriver.Create': {
     limit: 'createMs',
+    joins: true,
     run: async (service, fields) => {
       await service.create(nameOf(fields), optionsOf(fields))
       return {}
@@ -64,6 +75,7 @@ export const calls: Readonly<Record<string, Call>> = {
   },
   '/VolumeDriver.Remove': {
     limit: 'changeMs',
+    joins: true,
     run: async (service, fields) => {
       await service.remove(nameOf(fields))
       return {}
@@ -71,6 +83,7 @@ export const calls: Readonly<Record<string, Call>> = {
   },
   '/VolumeDriver.Mount': {
     limit: 'mountMs',
+    joins: true,
     run: async (service, fields) => {
       const name = nameOf(fields)
       const mountpoint = await service.mount(name, callerOf(fields))
@@ -84,6 +97,7 @@ export const calls: Readonly<Record<string, Call>> = {
   },
   '/VolumeDriver.Unmount': {
     limit: 'changeMs',
+    joins: true,
     run: async (service, fields) => {
       await service.unmount(nameOf(fields), callerOf(fields))
       return {}

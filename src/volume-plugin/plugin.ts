@@ -8,6 +8,7 @@ import { listenOnUnixSocket, type UnixListener } from '../lib/unix-socket.ts'
 import type { VolumeService } from '../volumes/volume-service.ts'
 import { type Call, calls, defaultLimits, type PluginLimits } from './calls.ts'
 import { type Answer, type Fields, IncompleteRequest, parseFields } from './wire.ts'
+import { Works } from './works.ts'
 
 export interface VolumePluginParts {
   readonly service: VolumeService
@@ -55,7 +56,7 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
     try {
       const body = await readBody(request, bodyLimitBytes)
       const fields = call.bodyless === true ? {} : parseFields(body)
-      const result = await withinLimit(call, path, fields, response)
+      const result = await withinLimit(call, path, fields, request, response)
       answer(response, 200, { ...result, Err: '' })
       logger.debug({ call: path, name: fields.Name, ms: Math.round(clock.monotonic() - startedAt) }, 'plugin call')
     } catch (error) {
@@ -66,29 +67,21 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
     }
   }
 
-  const withinLimit = async (call: Call, path: string, fields: Fields, response: ServerResponse): Promise<Answer> => {
-    const limitMs = allLimits[call.limit]
-    const what = `${path.slice(path.indexOf('.') + 1)} of volume ${JSON.stringify(fields.Name ?? '')}`
+  const works = new Works(service, logger)
+
+  const withinLimit = async (
+    call: Call,
+    path: string,
+    fields: Fields,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<Answer> => {
+    const limitMs = isBrief(request) ? Math.min(allLimits.briefMs, allLimits[call.limit]) : allLimits[call.limit]
     const over = new AbortController()
-    let answered = false
-    const work = call.run(service, fields)
-    const late = async (): Promise<void> => {
-      const gone = response.closed
-      if ((!answered && !gone) || call.abandoned === undefined) return
-      logger.warn({ call: path, name: fields.Name }, 'done after its caller had gone: undone')
-      await call.abandoned(service, fields)
-    }
-    const settled = work.then(late, (error: unknown) => {
-      if (answered) logger.warn({ call: path, name: fields.Name, err: error }, 'failed after its caller was answered')
-    })
-    settled.catch((error: unknown) => logger.error({ call: path, name: fields.Name, err: error }, 'undoing failed'))
+    const { work, leave } = works.join(call, path, fields, () => response.closed)
     const tooLong = clock.sleep(limitMs, over.signal).then(() => {
-      answered = true
-      throw new DroverError(
-        'TIMED_OUT',
-        `${what} is still under way after ${limitMs} ms and goes on by itself; try again in a while`,
-        { details: { limitMs } },
-      )
+      leave()
+      throw tookTooLong(path, fields, limitMs)
     })
     try {
       return await Promise.race([work, tooLong])
@@ -96,6 +89,17 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
       over.abort()
       tooLong.catch(() => undefined)
     }
+  }
+
+  const tookTooLong = (path: string, fields: Fields, limitMs: number): DroverError => {
+    const name = typeof fields.Name === 'string' ? fields.Name : ''
+    const what = `${path.slice(path.indexOf('.') + 1)} of volume ${JSON.stringify(name)}`
+    const goingOn = service.goingOn(name)
+    return new DroverError(
+      'TIMED_OUT',
+      `${what} is still under way after ${limitMs} ms${goingOn === null ? '' : `: it ${goingOn}`}; it goes on by itself, try again in a while`,
+      { details: { limitMs, goingOn } },
+    )
   }
 
   return {
@@ -116,6 +120,9 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
     },
   }
 }
+
+/** podman waits 5 s for anything, and is the one client that says what type its body has (seen: 4.3; Docker says none). */
+const isBrief = (request: IncomingMessage): boolean => request.headers['content-type'] !== undefined
 
 /** What an engine may take for the truth about a volume's existence. */
 const isTruth = (error: DroverError): boolean =>

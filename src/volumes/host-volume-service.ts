@@ -1,5 +1,6 @@
 import { DroverError, hasCode } from '../domain/errors.ts'
 import { ownMounts } from '../lib/mountinfo.ts'
+import type { RunningCommands } from '../lib/running-commands.ts'
 import type { CatalogEntry } from './catalog.ts'
 import type { ControlPort, MoveStatus } from './control-port.ts'
 import { fits, parseCreateOptions } from './create-options.ts'
@@ -17,7 +18,11 @@ export const createHostVolumeService = (
   host: VolumeHost,
   firstMount: FirstMount,
   control: ControlPort,
+  running: Pick<RunningCommands, 'about'>,
 ): VolumeService => {
+  /** Moves to this host that a Mount waits for, by the volume's name. */
+  const pulls = new Map<string, string>()
+
   const view = (entry: CatalogEntry, mounted: ReadonlySet<string>): KnownVolume => ({
     id: entry.id,
     name: entry.name,
@@ -73,6 +78,7 @@ export const createHostVolumeService = (
           `volume ${entry.name} is being moved here from host ${entry.ownerHost} (move ${move.id}, phase ${move.phase}); it goes on, start the container again when vol move-status ${move.id} says done`,
         )
       }
+      pulls.set(entry.name, `move ${move.id} from host ${entry.ownerHost} (phase ${move.phase})`)
       await host.clock.sleep(pollMs)
       move = await control.move(move.id)
     }
@@ -124,8 +130,19 @@ export const createHostVolumeService = (
 
     async mount(name, callerId) {
       const entry = mustKnow(name)
-      if (!(await ownsNow(entry))) await pull(entry)
+      if (!(await ownsNow(entry))) await pull(entry).finally(() => pulls.delete(name))
       return mountOwned(host, firstMount, entry.id, callerId)
+    },
+
+    goingOn(name) {
+      const entry = host.catalog.byName(name)
+      const pulled = pulls.get(name)
+      if (pulled !== undefined) return `waits for ${pulled}`
+      if (entry === undefined) return null
+      const command = running.about(entry.id)
+      if (command !== null) return `waits for ${command}`
+      const putOff = host.putOff.of(entry.id)
+      return putOff === null ? null : `waits: ${putOff.waitsFor}`
     },
 
     async unmount(name, callerId) {

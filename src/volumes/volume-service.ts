@@ -31,6 +31,8 @@ export interface VolumeService {
    * @throws VOLUME_SEALED, VOLUME_IN_USE (names host and container), TIMED_OUT (the move goes on)
    */
   mount(name: string, callerId: string): Promise<string>
+  /** What a call for this volume that takes long is waiting for now, in words; null when that is not known. Never waits itself. */
+  goingOn(name: string): string | null
   /** Unmounts when nothing uses it any more by /proc's word; never fails because it is still in use. */
   unmount(name: string, callerId: string): Promise<void>
 }

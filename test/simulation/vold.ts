@@ -155,7 +155,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
           hostId: controlHost.id,
           hostName: row.name,
         }))
-  vold.service = createHostVolumeService(host, firstMount, port)
+  vold.service = createHostVolumeService(host, firstMount, port, { about: () => null })
   await local.recover()
   every(
     clock,

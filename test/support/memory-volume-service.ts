@@ -75,6 +75,10 @@ export class MemoryVolumeService implements VolumeService {
     this.held.set(name, { ...held, volume: { ...held.volume, mountpoint: '' } })
   }
 
+  goingOn(name: string): string | null {
+    return this.held.has(name) ? "waits for 'btrfs subvolume show' (pid 4711) since 61 s" : null
+  }
+
   private async enter(what: string): Promise<void> {
     this.log.push(what)
     await this.gate

@@ -120,11 +120,32 @@ test('a call that outlasts its limit is answered with what is going on, and a la
   const open = service.block()
   const answer = await post('VolumeDriver.Mount', { Name: 'db', ID: 'x' })
   expect(answer).toMatchObject({ status: 500 })
-  expect(answer.body.Err).toMatch(/^TIMED_OUT: Mount of volume "db" is still under way after 20 ms/)
+  expect(answer.body.Err).toMatch(
+    /^TIMED_OUT: Mount of volume "db" is still under way after 20 ms: it waits for 'btrfs subvolume show' \(pid 4711\) since 61 s; it goes on/,
+  )
   await expect(post('VolumeDriver.Get', { Name: 'db' })).rejects.toThrow(/socket hang up|ECONNRESET/)
   open()
   await expect.poll(() => service.log).toContain('unmount db x')
   await expect.poll(() => service.held.get('db')?.volume.mountpoint).toBe('')
+})
+
+test('podman, which tells the type of its body, is answered in time; the same call again joins the one under way', async () => {
+  const { post, service, socket } = await start({ briefMs: 20 })
+  await service.create('db', {})
+  const open = service.block()
+  const body = { Name: 'db', ID: 'x' }
+  const headers = { 'Content-Type': 'application/vnd.docker.plugins.v1.1+json' }
+  const call = { method: 'POST', headers, body: JSON.stringify(body) }
+  const first = await overUnix(socket, '/VolumeDriver.Mount', call)
+  expect(JSON.parse(first.text).Err).toMatch(/^TIMED_OUT: Mount of volume "db" is still under way after 20 ms/)
+  const again = post('VolumeDriver.Mount', body)
+  // Another request proves that the server has had its turn to see that one.
+  await overUnix(socket, '/Plugin.Activate', { method: 'POST' })
+  open()
+  const answer = await again
+  expect(answer).toMatchObject({ status: 200, body: { Mountpoint: service.held.get('db')?.volume.mountpoint } })
+  expect(answer.body.Mountpoint).not.toBe('')
+  expect(service.log).toEqual(['create db', 'mount db x'])
 })
 
 test('a mount whose caller has gone is undone', async () => {
