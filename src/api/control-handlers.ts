@@ -49,10 +49,19 @@ export const createControlHandlers = ({ local, clock, stop }: ControlHandlerPart
     return { status: 202, body: move, location: `/v1/moves/${move.id}` }
   },
 
+  startGroup: async ({ body }, control) => {
+    const { dryRun, group, ...rest } = body
+    const request = { ...rest, onlyIdle: false }
+    if (dryRun) return { status: 200, body: { moves: await control.planGroup(group, request) } }
+    const moves = await control.startGroup(group, request)
+    const groupId = moves[0]?.groupId ?? ''
+    return { status: 202, body: { groupId, moves }, location: `/v1/moves?group=${groupId}` }
+  },
+
   listMoves: async ({ query }, control) => ({
     status: 200,
     body: pageOf(
-      await control.moves({ volume: query.volume, open: query.open }),
+      await control.moves({ volume: query.volume, group: query.group, open: query.open }),
       // Ids are ULIDs: their order is the order of time.
       (move) => move.id,
       query,

@@ -91,6 +91,15 @@ export const endpoints = {
     versioned: true,
     answers: { 202: views.moveView, 200: views.movePlan },
   },
+  startGroup: {
+    ...common,
+    method: 'post',
+    path: '/v1/moves',
+    summary: 'Move all volumes with a label as one, or with dryRun tell what that would take',
+    body: requests.startGroupBody,
+    keyed: true,
+    answers: { 202: views.groupView, 200: views.groupPlan },
+  },
   listMoves: {
     ...common,
     method: 'get',

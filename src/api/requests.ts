@@ -20,6 +20,7 @@ export const pageQuery = z.strictObject({
 
 export const movesQuery = pageQuery.extend({
   volume: z.string().optional(),
+  group: z.string().optional().openapi({ description: 'groupId of moves: only those of that group' }),
   open: flag.optional().openapi({ description: 'only moves that have not ended' }),
 })
 
@@ -63,6 +64,15 @@ export const startMoveBody = z
     dryRun: z.boolean().default(false).openapi({ description: 'answer the plan and do nothing' }),
   })
   .openapi('StartMove')
+
+export const startGroupBody = startMoveBody
+  .omit({ onlyIdle: true })
+  .extend({
+    group: z.string().min(1).openapi({
+      description: 'label of the volumes, KEY=VALUE or KEY; all of them move as one, cut at a single point',
+    }),
+  })
+  .openapi('StartGroup')
 
 export const issueTokenBody = z
   .strictObject({ ttlMs: z.int().min(1000).max(2_592_000_000).default(86_400_000) })

@@ -20,6 +20,7 @@ export const moveView = z
     id: z.string(),
     volumeId: z.string(),
     volumeName: z.string(),
+    groupId: z.string().optional().openapi({ description: 'of moves that go as one: the id of one of them' }),
     from: z.string(),
     to: z.string(),
     sourceHostId: z.string(),
@@ -139,6 +140,9 @@ export const movePlan = z
     freeBytesOnTarget: z.number(),
   })
   .openapi('MovePlan')
+
+export const groupView = z.object({ groupId: z.string(), moves: list(moveView) }).openapi('Group')
+export const groupPlan = z.object({ moves: list(movePlan) }).openapi('GroupPlan')
 
 export const hostView = z
   .object({

@@ -1,16 +1,18 @@
 import { type Command, Option } from 'commander'
 import type { MovePlan, MoveView } from '../control/control.ts'
+import { DroverError } from '../domain/errors.ts'
 import { isEnded } from '../domain/move.ts'
 import { checkVolumeName } from '../domain/names.ts'
 import { formatDuration, formatSize, parseDuration } from '../domain/units.ts'
 import { collect, given, parseRate } from './arguments.ts'
-import { segment, show, showTable } from './context.ts'
-import { followMove, summary } from './follow-move.ts'
+import { type Context, segment, show, showTable } from './context.ts'
+import { followGroup, followMove, summary } from './follow-move.ts'
 import type { Run } from './program.ts'
 import { waiting } from './progress.ts'
 import { fields } from './table.ts'
 
 interface MoveOptions {
+  readonly group?: string
   readonly to: string
   readonly pool?: string
   readonly maxDowntime?: number
@@ -30,7 +32,8 @@ export const addMoveCommands = (program: Command, run: Run): void => {
   program
     .command('move')
     .description('move a volume, and the containers that use it, to another host')
-    .argument('<name>', '', checkVolumeName)
+    .argument('[name]', '', checkVolumeName)
+    .option('--group <label>', 'instead of a name: all volumes with the label KEY=VALUE or KEY, cut at a single point')
     .requiredOption('--to <host>', 'where to')
     .option('--pool <pool>', 'on the target, as vol pools names it')
     .option('--max-downtime <time>', 'stop, with the writer untouched, when it would take longer', parseDuration)
@@ -44,7 +47,11 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .option('--dry-run', 'tell bytes, time and downtime, and do nothing', false)
     .option('--detach', 'do not wait for the end', false)
     .action(
-      run(async (context, name: string, options: MoveOptions) => {
+      run(async (context, name: string | undefined, options: MoveOptions) => {
+        if ((name === undefined) === (options.group === undefined)) {
+          throw new DroverError('BAD_REQUEST', 'name a volume, or with --group a label; one of the two')
+        }
+        if (name === undefined) return moveGroup(context, options)
         const path = `/v1/volumes/${segment(name)}/moves`
         const body = bodyOf(options)
         if (options.dryRun) {
@@ -64,11 +71,12 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .description('list the moves, newest first')
     .option('--open', 'only those that have not ended', false)
     .option('--volume <name>', 'only those of one volume')
+    .option('--group <id>', 'only those of one group')
     .action(
-      run(async (context, options: { open: boolean; volume?: string }) => {
+      run(async (context, options: { open: boolean; volume?: string; group?: string }) => {
         const query = new URLSearchParams({
           ...(options.open ? { open: 'true' } : {}),
-          ...given({ volume: options.volume }),
+          ...given({ volume: options.volume, group: options.group }),
         } as Record<string, string>)
         showTable(context, await context.client.all<MoveView>(`/v1/moves${query.size === 0 ? '' : `?${query}`}`), {
           ID: ({ id }) => id,
@@ -110,6 +118,23 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     )
 }
 
+const moveGroup = async (context: Context, options: MoveOptions): Promise<number> => {
+  const body = { ...bodyOf(options), group: options.group }
+  if (options.dryRun) {
+    const { moves } = await context.client.call<{ moves: MovePlan[] }>('POST', '/v1/moves', { ...body, dryRun: true })
+    show(context, moves, () => moves.flatMap(describePlan))
+    return 0
+  }
+  const { groupId, moves } = await context.client.call<{ groupId: string; moves: MoveView[] }>(
+    'POST',
+    '/v1/moves',
+    body,
+  )
+  if (!options.detach) return followGroup(context, moves)
+  show(context, moves, () => groupId)
+  return 0
+}
+
 const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => ({
   to,
   ...given({
@@ -138,6 +163,7 @@ const describeMove = (move: MoveView): string[] => {
   return fields({
     move: move.id,
     volume: move.volumeName,
+    ...(move.groupId === undefined ? {} : { group: move.groupId }),
     from: `${move.from} (${move.sourcePool})`,
     to: `${move.to} (${move.targetPool})`,
     state: isEnded(move)

@@ -14,44 +14,76 @@ const interruptedExit = 130
 
 /** Shows a move until it ends, then its summary. Ctrl-C ends the showing, not the move. @throws what the move ended with */
 export const followMove = async (context: Context, first: MoveView): Promise<number> => {
+  const read = async () => [await context.client.call<MoveView>('GET', `/v1/moves/${segment(first.id)}`)]
+  const ended = await follow(context, [first], read)
+  return ended === null ? interruptedExit : endOf(context, ended[0])
+}
+
+/** The same for the moves of a group; the first has the containers, and stands for all while they are shown. */
+export const followGroup = async (context: Context, moves: readonly MoveView[]): Promise<number> => {
+  const [lead] = moves
+  if (lead === undefined) throw new DroverError('INTERNAL', 'a group of no moves was answered')
+  const read = async () => {
+    const all = await context.client.all<MoveView>(`/v1/moves?group=${segment(lead.id)}`)
+    return [...all.filter(({ id }) => id === lead.id), ...all.filter(({ id }) => id !== lead.id)]
+  }
+  const ended = await follow(context, [lead, ...moves.filter(({ id }) => id !== lead.id)], read)
+  if (ended === null) return interruptedExit
+  for (const move of ended) throwIfFailed(context, move)
+  show(context, ended, () => ended.map(summary))
+  return 0
+}
+
+/** @returns them as they ended, or null after Ctrl-C */
+const follow = async (
+  context: Context,
+  first: readonly [MoveView, ...MoveView[]],
+  read: () => Promise<MoveView[]>,
+): Promise<readonly [MoveView, ...MoveView[]] | null> => {
   const progress = createProgress(context)
   const interrupt = new AbortController()
   const onInterrupt = () => interrupt.abort()
   process.once('SIGINT', onInterrupt)
-  let move = first
+  let moves = first
   try {
-    progress.update(move)
-    while (!isEnded(move)) {
+    progress.update(moves[0])
+    while (!moves.every(isEnded)) {
       await context.clock.sleep(lookMs, interrupt.signal)
-      move = await withPatience(context.clock, patienceMs, async () => {
+      const [lead, ...others] = await withPatience(context.clock, patienceMs, async () => {
         interrupt.signal.throwIfAborted()
-        return context.client.call<MoveView>('GET', `/v1/moves/${segment(first.id)}`)
+        return read()
       })
-      progress.update(move)
+      if (lead !== undefined) moves = [lead, ...others]
+      progress.update(moves[0])
     }
   } catch (error) {
     progress.stop()
-    if (!interrupt.signal.aborted) throw goesOn(error, first)
+    const [lead] = first
+    if (!interrupt.signal.aborted) throw goesOn(error, lead)
     context.err(
-      `move ${first.id} of ${first.volumeName} goes on; follow it with: vol move-status ${first.id} --follow; stop it with: vol cancel ${first.id}`,
+      `move ${lead.id} of ${lead.volumeName} goes on; follow it with: vol move-status ${lead.id} --follow; stop it with: vol cancel ${lead.id}`,
     )
-    return interruptedExit
+    return null
   } finally {
     progress.stop()
     process.off('SIGINT', onInterrupt)
   }
-  return endOf(context, move)
+  return moves
 }
 
 /** The last word on a move that has ended. */
 export const endOf = (context: Context, move: MoveView): number => {
+  throwIfFailed(context, move)
+  show(context, move, () => summary(move))
+  return 0
+}
+
+const throwIfFailed = (context: Context, move: MoveView): void => {
   if (!context.json) for (const warning of move.warnings) context.err(`vol: warning: ${warning}`)
   if (move.state === 'aborted' || move.error !== null) {
     const { code, message } = move.error ?? { code: 'MOVE_FAILED' as const, message: `move ${move.id} was undone` }
     throw new DroverError(code, message, { details: { move: move.id, state: move.state } })
   }
-  show(context, move, () => summary(move))
-  return 0
 }
 
 export const summary = (move: MoveView): string => {

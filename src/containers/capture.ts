@@ -8,6 +8,7 @@ import {
   type WireContainer,
   type WireEndpoint,
   type WireHostConfig,
+  type WireMount,
   type WireMountSpec,
 } from './wire.ts'
 
@@ -16,18 +17,27 @@ const builtInNetworks = ['bridge', 'host', 'none']
 /**
  * What the engine tells of a container, turned back into what it was made from: everything that the user set stays,
  * everything that the engine filled in goes.
+ * @param volumeNames those that move; what it does not use of them is not told
  * @param engineName the engine's host name: a container on the host's network shows it as its own
  */
-export const specFromInspect = (inspected: WireContainer, volumeName: string, engineName: string): ContainerSpec => {
+export const specFromInspect = (
+  inspected: WireContainer,
+  volumeNames: readonly [string, ...string[]],
+  engineName: string,
+): ContainerSpec => {
   const { Config: config, HostConfig: host, State: state } = inspected
   const mounts = inspected.Mounts ?? []
+  const [first = volumeNames[0], ...alongside] = volumeNames.filter((name) =>
+    mounts.some((mount) => isMountOf(mount, name)),
+  )
   const networks = splitNetworks(inspected)
   const { Labels: labels, ...settings } = config
   const { [moveLabel]: _earlierMove, ...ownLabels } = labels ?? {}
   return {
     name: ownName([inspected.Name]),
     id: inspected.Id,
-    volumeName,
+    volumeName: first,
+    ...(alongside.length === 0 ? {} : { alongside }),
     imageId: inspected.Image,
     imageName: config.Image ?? inspected.Image,
     wasRunning: state.Running,
@@ -45,7 +55,7 @@ export const specFromInspect = (inspected: WireContainer, volumeName: string, en
       .filter((mount) => mount.Type === 'bind')
       .map((mount) => ({ source: mount.Source ?? '', target: mount.Destination })),
     otherVolumes: mounts
-      .filter((mount) => !['bind', 'tmpfs'].includes(mount.Type ?? '') && !isMountOf(mount, volumeName))
+      .filter((mount) => !['bind', 'tmpfs'].includes(mount.Type ?? '') && !isMoved(mount, volumeNames))
       .map((mount) => ({ name: mount.Name ?? '', driver: mount.Driver ?? '', target: mount.Destination })),
     swarmService: swarmService(labels ?? {}),
     create: {
@@ -59,13 +69,16 @@ export const specFromInspect = (inspected: WireContainer, volumeName: string, en
         ContainerIDFile: '',
         NetworkMode: networks.mode,
         Links: host.Links?.map(linkAsGiven) ?? null,
-        Mounts: mountsAsGiven(inspected, volumeName),
+        Mounts: mountsAsGiven(inspected, volumeNames),
       },
       ...(networks.first === null ? {} : { NetworkingConfig: { EndpointsConfig: networks.first } }),
     },
     extraNetworks: networks.extra,
   }
 }
+
+const isMoved = (mount: WireMount, volumeNames: readonly string[]): boolean =>
+  volumeNames.some((name) => isMountOf(mount, name))
 
 const hasHealthCheck = (config: WireConfig): boolean => {
   const test = config.Healthcheck?.Test ?? []
@@ -102,14 +115,14 @@ const linkAsGiven = (link: string): string => {
 }
 
 /** An anonymous volume has no entry that names it: without one, the copy would get a new, empty volume. */
-const mountsAsGiven = (inspected: WireContainer, volumeName: string): readonly WireMountSpec[] => {
+const mountsAsGiven = (inspected: WireContainer, volumeNames: readonly string[]): readonly WireMountSpec[] => {
   const host = inspected.HostConfig
-  const targets = (inspected.Mounts ?? []).filter((mount) => isMountOf(mount, volumeName))
-  const given = (host.Mounts ?? []).map((mount) =>
-    mount.Type === 'volume' && !mount.Source && targets.some(({ Destination }) => Destination === mount.Target)
-      ? { ...mount, Source: volumeName }
-      : mount,
-  )
+  const targets = (inspected.Mounts ?? []).filter((mount) => isMoved(mount, volumeNames))
+  const given = (host.Mounts ?? []).map((mount) => {
+    if (mount.Type !== 'volume' || mount.Source) return mount
+    const Source = targets.find(({ Destination }) => Destination === mount.Target)?.Name
+    return Source === undefined ? mount : { ...mount, Source }
+  })
   const inherited = (host.VolumesFrom?.length ?? 0) > 0
   const unnamed = targets.filter(
     ({ Destination }) =>
@@ -121,7 +134,7 @@ const mountsAsGiven = (inspected: WireContainer, volumeName: string): readonly W
     ...given,
     ...unnamed.map((mount) => ({
       Type: 'volume',
-      Source: volumeName,
+      ...(mount.Name === undefined ? {} : { Source: mount.Name }),
       Target: mount.Destination,
       ReadOnly: mount.RW === false,
       VolumeOptions: { DriverConfig: { Name: droverDriver } },

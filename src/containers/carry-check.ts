@@ -2,7 +2,7 @@ import { BlockList, isIPv4, isIPv6 } from 'node:net'
 import type { MoveId } from '../domain/ids.ts'
 import { type CarryFacts, devicePaths, portKey } from './carry-facts.ts'
 import { isDropped } from './create-body.ts'
-import type { CarryProblem, ContainerSpec } from './runtime.ts'
+import { type CarryProblem, type ContainerSpec, movedVolumes } from './runtime.ts'
 import { isDroverDriver, moveLabel, ownName, type WireCreate, type WireEndpoint, type WireSummary } from './wire.ts'
 
 type Problem = Omit<CarryProblem, 'container'>
@@ -212,16 +212,17 @@ const engine = (spec: ContainerSpec, { facts }: Target): Problem[] => {
   ]
 }
 
-const volumeName = (spec: ContainerSpec, { facts }: Target): Problem[] => {
-  const driver = facts.volumeDrivers.get(spec.volumeName)
-  if (driver === undefined || isDroverDriver(driver)) return []
-  return [
-    {
-      what: `the target's engine has another volume named ${spec.volumeName}, of driver ${driver}`,
-      wayOut: `remove it there ("docker volume rm ${spec.volumeName}") if its data is not needed, ${stopInstead}`,
-    },
-  ]
-}
+const volumeNames = (spec: ContainerSpec, { facts }: Target): Problem[] =>
+  movedVolumes(spec).flatMap((name) => {
+    const driver = facts.volumeDrivers.get(name)
+    if (driver === undefined || isDroverDriver(driver)) return []
+    return [
+      {
+        what: `the target's engine has another volume named ${name}, of driver ${driver}`,
+        wayOut: `remove it there ("docker volume rm ${name}") if its data is not needed, ${stopInstead}`,
+      },
+    ]
+  })
 
 const checks = [
   swarm,
@@ -234,5 +235,5 @@ const checks = [
   sharedNamespaces,
   neighbours,
   engine,
-  volumeName,
+  volumeNames,
 ]

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { type DockerClient, getJson, orNull, quickMs } from './docker-client.ts'
 import { type HostPort, type PortState, probePort } from './ports.ts'
-import type { ContainerSpec } from './runtime.ts'
+import { type ContainerSpec, movedVolumes } from './runtime.ts'
 import { listContainers } from './uses.ts'
 import type { WireCreate, WireSummary } from './wire.ts'
 
@@ -32,7 +32,7 @@ export const collectCarryFacts = async (client: DockerClient, specs: readonly Co
     client.call('tell its info', quickMs, getJson<WireInfo>('/info')),
     findMissing(specs.flatMap((spec) => [...spec.bindMounts.map(({ source }) => source), ...devicePaths(spec)])),
     probeAll(specs.flatMap((spec) => spec.hostPorts)),
-    driversOf(client, new Set(specs.map(({ volumeName }) => volumeName))),
+    driversOf(client, new Set(specs.flatMap(movedVolumes))),
   ])
   return {
     containers,

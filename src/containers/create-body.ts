@@ -1,6 +1,6 @@
 import { posix } from 'node:path'
 import type { MoveId } from '../domain/ids.ts'
-import type { ContainerSpec } from './runtime.ts'
+import { type ContainerSpec, movedVolumes } from './runtime.ts'
 import { droverDriver, moveLabel, type WireCreate, type WireMountSpec } from './wire.ts'
 
 /** `/data/` and `/data` are one place to the engine. */
@@ -22,6 +22,7 @@ export const createBody = (
   options: { image: string; moveId: MoveId; dropMounts: readonly string[] },
 ): WireCreate => {
   const captured = spec.create as unknown as WireCreate
+  const moved = movedVolumes(spec)
   const kept = (target: string) => !isDropped(target, options.dropMounts)
   const { HostConfig: host, Volumes: declared, Labels: labels } = captured
   return {
@@ -32,27 +33,23 @@ export const createBody = (
     HostConfig: {
       ...host,
       RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
-      Binds: (host.Binds ?? [])
-        .filter((bind) => kept(bindTarget(bind)))
-        .map((bind) => withoutCopy(bind, spec.volumeName)),
-      Mounts: (host.Mounts ?? [])
-        .filter((mount) => kept(mount.Target))
-        .map((mount) => mountWithoutCopy(mount, spec.volumeName)),
+      Binds: (host.Binds ?? []).filter((bind) => kept(bindTarget(bind))).map((bind) => withoutCopy(bind, moved)),
+      Mounts: (host.Mounts ?? []).filter((mount) => kept(mount.Target)).map((mount) => mountWithoutCopy(mount, moved)),
     },
   }
 }
 
 const bindTarget = (bind: string): string => bind.split(':')[1] ?? ''
 
-const withoutCopy = (bind: string, volumeName: string): string => {
+const withoutCopy = (bind: string, moved: readonly string[]): string => {
   const [source = '', target = '', mode = ''] = bind.split(':')
-  if (source !== volumeName) return bind
+  if (!moved.includes(source)) return bind
   const modes = mode.split(',').filter((word) => word !== '' && word !== 'copy' && word !== 'nocopy')
   return `${source}:${target}:${[...modes, 'nocopy'].join(',')}`
 }
 
-const mountWithoutCopy = (mount: WireMountSpec, volumeName: string): WireMountSpec =>
-  mount.Type === 'volume' && mount.Source === volumeName
+const mountWithoutCopy = (mount: WireMountSpec, moved: readonly string[]): WireMountSpec =>
+  mount.Type === 'volume' && moved.includes(mount.Source ?? '')
     ? {
         ...mount,
         VolumeOptions: {

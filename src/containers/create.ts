@@ -4,7 +4,7 @@ import { createBody } from './create-body.ts'
 import { type DockerClient, endMs, quickMs, refusalStatus } from './docker-client.ts'
 import { imageNameHere } from './image.ts'
 import { findContainer, removeContainer } from './lifecycle.ts'
-import type { ContainerSpec } from './runtime.ts'
+import { type ContainerSpec, movedVolumes } from './runtime.ts'
 import { inspectContainer } from './uses.ts'
 import { droverDriver, isDroverDriver, isMountOf, moveLabel, type WireContainer } from './wire.ts'
 
@@ -37,7 +37,7 @@ const findMade = async (client: DockerClient, { name, moveId }: Wanted): Promise
 
 const make = async (client: DockerClient, wanted: Wanted): Promise<string> => {
   const { spec, name, moveId, dropMounts } = wanted
-  await registerVolume(client, spec.volumeName)
+  for (const volume of movedVolumes(spec)) await registerVolume(client, volume)
   const image = await imageNameHere(client, spec.imageId, spec.imageName)
   const body = createBody(spec, { image, moveId, dropMounts })
   try {
@@ -74,13 +74,14 @@ const foreignVolume = (name: string, driver: string): DroverError =>
 
 /** A container that would write anywhere but on the moved volume must not exist. */
 const checkVolume = async (client: DockerClient, made: WireContainer, { spec, name }: Wanted): Promise<void> => {
-  if ((made.Mounts ?? []).some((mount) => isMountOf(mount, spec.volumeName))) return
+  const missing = movedVolumes(spec).find((volume) => !(made.Mounts ?? []).some((mount) => isMountOf(mount, volume)))
+  if (missing === undefined) return
   await removeContainer(client, made.Id)
-  const instead = made.Mounts?.find((mount) => mount.Name === spec.volumeName)
-  if (instead !== undefined) throw foreignVolume(spec.volumeName, instead.Driver ?? 'unknown')
+  const instead = made.Mounts?.find((mount) => mount.Name === missing)
+  if (instead !== undefined) throw foreignVolume(missing, instead.Driver ?? 'unknown')
   throw new DroverError(
     'DOCKER_FAILED',
-    `container ${name} was made without volume ${spec.volumeName} and was removed again; use --containers stop`,
+    `container ${name} was made without volume ${missing} and was removed again; use --containers stop`,
   )
 }
 

@@ -48,11 +48,11 @@ export const createDockerRuntime = (options: DockerRuntimeOptions): ContainerRun
     usersOf: (volumeName) => usersOf(client, logger, volumeName),
     allUsers: () => allUsers(client, logger),
     names: () => containerNames(client),
-    async capture(containerId, volumeName) {
+    async capture(containerId, volumeNames) {
       const inspected = await inspectContainer(client, containerId)
       // Only on the host's network does the container's host name need the engine's to be told apart.
       const engineName = inspected.HostConfig.NetworkMode === 'host' ? await engineHostName() : ''
-      return specFromInspect(inspected, volumeName, engineName)
+      return specFromInspect(inspected, volumeNames, engineName)
     },
     checkCarry: async (specs, dropMounts, moveId) =>
       specs.length === 0 ? [] : carryProblems(specs, await collectCarryFacts(client, specs), dropMounts, moveId),

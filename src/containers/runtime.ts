@@ -29,6 +29,8 @@ export interface ContainerSpec {
   readonly id: string
   /** The volume that moves, for which it was captured. */
   readonly volumeName: string
+  /** Others that it uses and that move along, in one group with the first. */
+  readonly alongside?: readonly string[]
   readonly imageId: string
   /** What it was created from: a reference such as `postgres:16`, or the image id. */
   readonly imageName: string
@@ -43,7 +45,7 @@ export interface ContainerSpec {
   /** Networks by name, but for the built-in modes. */
   readonly networks: readonly string[]
   readonly bindMounts: readonly { readonly source: string; readonly target: string }[]
-  /** Volumes other than the one that moves. */
+  /** Volumes other than those that move. */
   readonly otherVolumes: readonly { readonly name: string; readonly driver: string; readonly target: string }[]
   /** The service, when it is a Swarm task. */
   readonly swarmService: string | null
@@ -52,6 +54,12 @@ export interface ContainerSpec {
   /** Endpoint settings of the networks beyond the first: connected after create. */
   readonly extraNetworks: Readonly<Record<string, unknown>>
 }
+
+/** Every volume of it that moves. */
+export const movedVolumes = ({ volumeName, alongside }: ContainerSpec): [string, ...string[]] => [
+  volumeName,
+  ...(alongside ?? []),
+]
 
 /** One thing that cannot be carried, for a person: what it is, and the way out. */
 export interface CarryProblem {
@@ -70,8 +78,8 @@ export interface ContainerRuntime {
   allUsers(): Promise<Map<string, ContainerUse[]>>
   /** Names of all containers by id, as listed: no container's lock is waited for. */
   names(): Promise<ReadonlyMap<string, string>>
-  /** @throws DOCKER_FAILED when it does not exist */
-  capture(containerId: string, volumeName: string): Promise<ContainerSpec>
+  /** @param volumeNames those that move; it uses at least one of them. @throws DOCKER_FAILED when it does not exist */
+  capture(containerId: string, volumeNames: readonly [string, ...string[]]): Promise<ContainerSpec>
   /**
    * On the target: what of these specs cannot be carried here. Empty: all can. `dropMounts` are mount paths that may be
    * left behind; containers that `moveId` has made here already are not in the way.

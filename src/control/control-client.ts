@@ -18,7 +18,7 @@ const pullRequest = (to: string): MoveRequest => ({
 /** The control role in this very process. */
 export const localControlPort = (control: Control, hostName: () => string): ControlPort => ({
   createVolume: async (request) => {
-    await control.createVolume({ ...request, host: hostName(), labels: {} })
+    await control.createVolume({ labels: {}, ...request, host: hostName() })
   },
   removeVolume: (name) => control.removeVolume(name, { force: false }),
   moveHere: async (name) => statusOf(await control.startMove(name, pullRequest(hostName()))),

@@ -12,6 +12,7 @@ import { Mover } from '../migrate/mover.ts'
 import { ProgressBoard } from '../migrate/progress.ts'
 import type { Store, StoredEvent } from '../state/store.ts'
 import type { Control, MoveView, VolumeDetail, VolumeView } from './control.ts'
+import { planGroup, startGroup } from './group-moves.ts'
 import { hostByName, moveById, volumeByName } from './lookup.ts'
 import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
@@ -145,7 +146,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     from: await parts.hostName(move.sourceHostId),
     to: await parts.hostName(move.targetHostId),
     progress: progress.get(move.id),
-    queuedBehind: mover.queuedBehind(move.id),
+    queuedBehind: mover.queuedBehind(move),
     waitsFor: progress.waitsFor(move.id),
     totalBytes: move.rounds.reduce((sum, { bytes }) => sum + bytes, 0),
   })
@@ -243,10 +244,13 @@ export const createControlService = (given: ControlServiceParts): ControlService
       volumeView(await resizeVolume(parts, name, sizeBytes, ifVersion), null),
     planMove: (name, request) => planMove(parts, name, request),
     startMove: async (name, request) => moveView(await startMove(parts, mover, name, request)),
-    moves: async ({ volume, open }) => {
+    planGroup: (label, request) => planGroup(parts, label, request),
+    startGroup: async (label, request) => Promise.all((await startGroup(parts, mover, label, request)).map(moveView)),
+    moves: async ({ volume, group, open }) => {
       const volumeId = volume === undefined ? undefined : (await volumeByName(store, volume)).id
       const found = await store.moves({
         ...(volumeId === undefined ? {} : { volumeId }),
+        ...(group === undefined ? {} : { groupId: (await moveById(store, group)).id }),
         ...(open === undefined ? {} : { open }),
       })
       return Promise.all(found.map(moveView))
@@ -256,7 +260,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       const move = await moveById(store, id)
       const cancelled = await store.requestCancel(move.id)
       mover.start(cancelled)
-      mover.cancel(move.id)
+      mover.cancel(cancelled)
       return moveView(cancelled)
     },
     hosts: async () => {

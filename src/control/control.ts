@@ -93,7 +93,15 @@ export interface Control {
   planMove(name: string, request: MoveRequest): Promise<MovePlan>
   /** Refuses before anything is touched, or journals the move and runs it in the background. */
   startMove(name: string, request: MoveRequest): Promise<MoveView>
-  moves(filter: { volume?: string | undefined; open?: boolean | undefined }): Promise<MoveView[]>
+  /** All volumes with the label that are not there yet, as `KEY=VALUE` or `KEY`; the plans in the order of names. */
+  planGroup(label: string, request: MoveRequest): Promise<MovePlan[]>
+  /** They move as one: cut at a single point, committed or undone together. */
+  startGroup(label: string, request: MoveRequest): Promise<MoveView[]>
+  moves(filter: {
+    volume?: string | undefined
+    group?: string | undefined
+    open?: boolean | undefined
+  }): Promise<MoveView[]>
   move(id: string): Promise<MoveView>
   cancelMove(id: string): Promise<MoveView>
   hosts(): Promise<HostView[]>

@@ -1,7 +1,8 @@
 import { ulid } from 'ulid'
+import type { Epoch } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
-import { moveId } from '../domain/ids.ts'
+import { type MoveId, moveId } from '../domain/ids.ts'
 import type { MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
 import { isoNow } from '../lib/clock.ts'
@@ -13,7 +14,7 @@ import { hostByName, volumeByName } from './lookup.ts'
 import type { ControlParts } from './parts.ts'
 import { checkNoMove } from './volumes-control.ts'
 
-interface Observed {
+export interface Observed {
   readonly volume: Volume
   readonly from: Host
   readonly to: Host
@@ -22,8 +23,16 @@ interface Observed {
   readonly plan: Plan
 }
 
-/** Looks at both hosts and refuses what cannot be done, before anything is touched. */
-const observe = async (parts: ControlParts, name: string, request: MoveRequest): Promise<Observed> => {
+/**
+ * Looks at both hosts and refuses what cannot be done, before anything is touched.
+ * @param alongside the other volumes of its group, whose containers it carries too; null: another one of the group carries its own
+ */
+export const observe = async (
+  parts: ControlParts,
+  name: string,
+  request: MoveRequest,
+  alongside: readonly string[] | null = [],
+): Promise<Observed> => {
   const volume = await volumeByName(parts.store, name)
   const to = await hostByName(parts.store, request.to)
   const from = await parts.hostById(volume.ownerHostId)
@@ -34,8 +43,9 @@ const observe = async (parts: ControlParts, name: string, request: MoveRequest):
     throw new DroverError('MOVE_TO_ITSELF', `volume ${name} is on host ${to.name} already; name another host`)
   }
   checkNoMove(volume)
-  const source = await parts.agent(from).observe({ volumeId: volume.id, volumeName: name })
-  const specs = request.containers === 'move' && !request.onlyIdle ? source.specs : []
+  const source = await parts.agent(from).observe({ volumeId: volume.id, volumeName: name, alongside: alongside ?? [] })
+  const carries = request.containers === 'move' && !request.onlyIdle && alongside !== null
+  const specs = carries ? source.specs : []
   const target = await parts
     .agent(to)
     .checkTarget({ volumeId: volume.id, pool: request.pool ?? null, specs, dropMounts: request.dropMounts })
@@ -55,20 +65,20 @@ const observe = async (parts: ControlParts, name: string, request: MoveRequest):
   return { volume, from, to, source, target, plan }
 }
 
-export const planMove = async (parts: ControlParts, name: string, request: MoveRequest): Promise<MovePlan> => {
-  const { from, to, source, target, plan } = await observe(parts, name, request)
-  return {
-    volume: name,
-    from: from.name,
-    to: to.name,
-    targetPool: target.pool.spec,
-    strategy: plan.strategy,
-    base: plan.base?.name ?? null,
-    forecast: plan.forecast,
-    containers: source.uses.map((use) => ({ name: use.name, state: use.state })),
-    freeBytesOnTarget: target.pool.freeBytes,
-  }
-}
+export const planMove = async (parts: ControlParts, name: string, request: MoveRequest): Promise<MovePlan> =>
+  planView(await observe(parts, name, request))
+
+export const planView = ({ volume, from, to, source, target, plan }: Observed): MovePlan => ({
+  volume: volume.name,
+  from: from.name,
+  to: to.name,
+  targetPool: target.pool.spec,
+  strategy: plan.strategy,
+  base: plan.base?.name ?? null,
+  forecast: plan.forecast,
+  containers: source.uses.map((use) => ({ name: use.name, state: use.state })),
+  freeBytesOnTarget: target.pool.freeBytes,
+})
 
 /** One move of a volume at a time: the store decides. */
 export const startMove = async (
@@ -78,34 +88,45 @@ export const startMove = async (
   request: MoveRequest,
 ): Promise<MoveRecord> => {
   await parts.mayWrite()
-  const { volume, from, to, target, plan } = await observe(parts, name, request)
+  const observed = await observe(parts, name, request)
   const id = moveId(ulid(parts.clock.now()).toLowerCase())
-  const move = await parts.store.beginMove(volume, (epoch, returnEpoch) => ({
-    id,
-    volumeId: volume.id,
-    volumeName: name,
-    sourceHostId: from.id,
-    targetHostId: to.id,
-    sourcePool: volume.pool,
-    targetPool: target.pool.spec,
-    epoch,
-    returnEpoch,
-    request,
-    state: 'open',
-    phase: 'plan',
-    cancelRequested: false,
-    rounds: [],
-    forecast: plan.forecast,
-    finalSnapshot: null,
-    quiescedAt: null,
-    downtimeMs: null,
-    warnings: [],
-    error: null,
-    startedAt: isoNow(parts.clock),
-    endedAt: null,
-    version: 1,
-  }))
-  await parts.emit('move.started', { move: id, volume: name, from: from.name, to: to.name })
+  const move = await parts.store.beginMove(observed.volume, (epoch, returnEpoch) =>
+    newMove(parts, id, observed, request, epoch, returnEpoch),
+  )
+  await parts.emit('move.started', { move: id, volume: name, from: observed.from.name, to: observed.to.name })
   mover.start(move)
   return move
 }
+
+export const newMove = (
+  parts: ControlParts,
+  id: MoveId,
+  { volume, from, to, target, plan }: Observed,
+  request: MoveRequest,
+  epoch: Epoch,
+  returnEpoch: Epoch,
+): MoveRecord => ({
+  id,
+  volumeId: volume.id,
+  volumeName: volume.name,
+  sourceHostId: from.id,
+  targetHostId: to.id,
+  sourcePool: volume.pool,
+  targetPool: target.pool.spec,
+  epoch,
+  returnEpoch,
+  request,
+  state: 'open',
+  phase: 'plan',
+  cancelRequested: false,
+  rounds: [],
+  forecast: plan.forecast,
+  finalSnapshot: null,
+  quiescedAt: null,
+  downtimeMs: null,
+  warnings: [],
+  error: null,
+  startedAt: isoNow(parts.clock),
+  endedAt: null,
+  version: 1,
+})

@@ -36,6 +36,7 @@ export const errorKinds = {
   HOST_HAS_VOLUMES: { status: 409, exit: 4, retryable: false, title: 'The host still holds volumes' },
   MOVE_UNDER_WAY: { status: 409, exit: 4, retryable: true, title: 'Another move of the volume is under way' },
   MOVE_TO_ITSELF: { status: 409, exit: 4, retryable: false, title: 'The volume is on that host already' },
+  GROUP_SPLIT: { status: 409, exit: 4, retryable: false, title: 'The volumes of the group are on several hosts' },
   MOVE_CANCELLED: { status: 409, exit: 4, retryable: false, title: 'The move was cancelled' },
   MOVE_FAILED: { status: 500, exit: 1, retryable: true, title: 'The move failed and was undone' },
   TOO_LATE: { status: 409, exit: 4, retryable: false, title: 'The move has committed' },

@@ -52,6 +52,8 @@ export interface MoveRecord {
   readonly id: MoveId
   readonly volumeId: VolumeId
   readonly volumeName: string
+  /** Of a move of several volumes, cut at a single point: the id of the one among them that carries the containers. */
+  readonly groupId?: MoveId
   readonly sourceHostId: HostId
   readonly targetHostId: HostId
   readonly sourcePool: string

@@ -18,6 +18,12 @@ export interface MoveCommand {
   readonly returnEpoch: Epoch
 }
 
+/** Of a move of several volumes: all of its commands, and which of them carries the containers. */
+export interface GroupPart {
+  readonly leadId: MoveId
+  readonly members: readonly MoveCommand[]
+}
+
 /** What a host holds of one volume, looked up now. */
 export interface Holding {
   readonly record: DatasetRecord
@@ -86,7 +92,8 @@ export interface Agent {
   setTable(args: TableUpdate): Promise<{ behind: boolean }>
 
   // The source of a move.
-  observe(args: { volumeId: VolumeId; volumeName: string }): Promise<SourceObservation>
+  /** @param args.alongside names of volumes whose containers are told too: they move in one group with this one */
+  observe(args: { volumeId: VolumeId; volumeName: string; alongside?: readonly string[] }): Promise<SourceObservation>
   beginSource(args: MoveCommand): Promise<void>
   /** Bytes changed since the snapshot, estimated. */
   changedBytes(args: MoveCommand & { snapshot: string }): Promise<number>
@@ -100,14 +107,17 @@ export interface Agent {
   /** owner -> sealed. With `onlyIdle` refuses while anything uses it. @throws VOLUME_IN_USE, NESTED_DATASET */
   seal(args: MoveCommand & { onlyIdle: boolean }): Promise<void>
   /** Journals the containers, disarms, then stops or pauses them; with `stop` the file system is unmounted when it returns. */
-  quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }>
+  quiesce(args: MoveCommand & { mode: 'stop' | 'pause'; group?: GroupPart }): Promise<{ specs: ContainerSpec[] }>
   /** Resets the watchdog of a sealed or released source. */
   keepAlive(args: MoveCommand): Promise<void>
   /**
    * Kill, unmount, unchanged proof, then `released`. `changed`: something was written after S, back to delta. A released source
    * that hears no more from the control role settles the move with the target alone, which is why it is told who that is.
+   * `proveOnly`: all but the last, for a group, whose volumes are released when all of them are proven.
    */
-  release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }>
+  release(
+    args: MoveCommand & { snapshot: string; targetHostId: HostId; proveOnly?: boolean },
+  ): Promise<{ changed: boolean }>
   /** sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. */
   undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void>
   /** released -> replica(n, base), containers that were carried removed, live dataset dropped. */

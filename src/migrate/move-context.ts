@@ -37,6 +37,8 @@ export interface MoveContext {
   readonly target: Agent
   readonly command: MoveCommand
   readonly signal: AbortSignal
+  /** Of the lead of a group: the names of the other volumes, whose containers it carries too. */
+  readonly alongside?: readonly string[]
   move: MoveRecord
   /** Monotonic time when the writers were told to stop; null after a restart of the control role in between. */
   quiescedAt: number | null

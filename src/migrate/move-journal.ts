@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { ContainerSpec } from '../containers/runtime.ts'
 import type { HostId, MoveId } from '../domain/ids.ts'
 import { diskFiles, type Files } from '../lib/files.ts'
-import type { MoveCommand, PreparedContainer } from './agent.ts'
+import type { GroupPart, MoveCommand, PreparedContainer } from './agent.ts'
 
 /** What a source must know to put its writers back, whatever dies. */
 export interface SourceJournal {
@@ -16,6 +16,8 @@ export interface SourceJournal {
   readonly stopping: boolean
   /** Set before `released` is written: whom to settle with should the control role be gone. */
   readonly targetHostId: HostId | null
+  /** One of several volumes; the containers of all of them are in the journal of the lead. */
+  readonly group?: GroupPart
 }
 
 export interface TargetJournal {

@@ -2,6 +2,9 @@ import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { MoveId } from '../domain/ids.ts'
 import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
 import { every, isoNow } from '../lib/clock.ts'
+import { membersOf } from './group/group-context.ts'
+import { runGroup } from './group/group-run.ts'
+import { openGroup } from './group/open-group.ts'
 import { commandOf, eventData, journal, type MoveContext, type MoverParts } from './move-context.ts'
 import { defaultMovesPerHost, MoveQueue, type Place } from './queue/move-queue.ts'
 import { steps } from './steps.ts'
@@ -29,28 +32,30 @@ export class Mover {
   }
 
   /** How many moves wait before it for a slot on its hosts; null when it does not wait. */
-  queuedBehind(id: MoveId): number | null {
-    return this.#queue.before(id)
+  queuedBehind({ id, groupId }: MoveRecord): number | null {
+    return this.#queue.before(groupId ?? id)
   }
 
+  /** One of a group starts all of it. */
   start(move: MoveRecord): void {
-    if (this.#running.has(move.id)) return
+    const key = move.groupId ?? move.id
+    if (this.#running.has(key)) return
     const abort = new AbortController()
-    const ended = this.#run(move, abort.signal)
+    const ended = (move.groupId === undefined ? this.#run(move, abort.signal) : this.#runGroup(move.groupId, abort))
       .catch((error) => {
         if (!this.#closing) this.#parts.logger.error({ move: move.id, error: String(error) }, 'move runner failed')
       })
       .finally(() => {
-        this.#running.delete(move.id)
+        this.#running.delete(key)
         this.#parts.progress.clear(move.id)
       })
-    this.#running.set(move.id, { abort, ended })
+    this.#running.set(key, { abort, ended })
   }
 
   /** The cancel is stored already: the runner hears of it now instead of at commit. */
-  cancel(id: MoveId): void {
+  cancel({ id, groupId }: MoveRecord): void {
     this.#running
-      .get(id)
+      .get(groupId ?? id)
       ?.abort.abort(new DroverError('MOVE_CANCELLED', `move ${id} was cancelled; the volume stays where it was`))
   }
 
@@ -78,6 +83,27 @@ export class Mover {
     } finally {
       place.leave()
       stop()
+    }
+  }
+
+  async #runGroup(groupId: MoveId, abort: AbortController): Promise<void> {
+    const failed = new AbortController()
+    const group = await openGroup(this.#parts, groupId, failed, (move) =>
+      this.#context(move, AbortSignal.any([abort.signal, failed.signal])),
+    )
+    const moves = membersOf(group).map(({ move }) => move) as [MoveRecord, ...MoveRecord[]]
+    const place = this.#queue.place(moves, abort.signal)
+    const stops = membersOf(group).map((member) => this.#keepAlive(member))
+    try {
+      await runGroup(group, {
+        place,
+        isClosing: () => this.#closing,
+        insist: (context, work) => this.#insist(context, work),
+      })
+    } finally {
+      place.leave()
+      for (const stop of stops) stop()
+      for (const { id } of moves) this.#parts.progress.clear(id)
     }
   }
 

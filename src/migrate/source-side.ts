@@ -1,11 +1,11 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
-import type { HostId, VolumeId } from '../domain/ids.ts'
+import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
-import type { MoveCommand, SourceObservation } from './agent.ts'
+import type { Agent, GroupPart, MoveCommand, SourceObservation } from './agent.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
@@ -35,7 +35,11 @@ export class SourceSide {
     this.#watchdog = watchdog
   }
 
-  async observe(args: { volumeId: VolumeId; volumeName: string }): Promise<SourceObservation> {
+  async observe(args: {
+    volumeId: VolumeId
+    volumeName: string
+    alongside?: readonly string[]
+  }): Promise<SourceObservation> {
     const held = await this.#host.mustHold(args.volumeId)
     checkBound(this.#host, held)
     const { backend, record } = held
@@ -44,7 +48,7 @@ export class SourceSide {
       backend.nested(args.volumeId),
       this.#runtime.usersOf(args.volumeName),
       inUseBy(this.#host, this.#runtime, held),
-      captureAll(this.#runtime, args.volumeName),
+      captureAll(this.#runtime, [args.volumeName, ...(args.alongside ?? [])]),
       intactOf(held),
     ])
     const usedBytes = usage.get(args.volumeId)
@@ -154,11 +158,11 @@ export class SourceSide {
     await write(held, { role: 'sealed' })
   }
 
-  quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+  quiesce(args: QuiesceArgs): Promise<{ specs: ContainerSpec[] }> {
     return this.#turns.run(args.volumeId, () => this.#quiesce(args))
   }
 
-  async #quiesce(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<{ specs: ContainerSpec[] }> {
+  async #quiesce(args: QuiesceArgs): Promise<{ specs: ContainerSpec[] }> {
     await hear(this.#host, args)
     this.#watchdog.watch(args)
     const held = await heldIn(this.#host, args, 'sealed')
@@ -180,11 +184,11 @@ export class SourceSide {
   }
 
   /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
-  release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }> {
+  release(args: ReleaseArgs): Promise<{ changed: boolean }> {
     return this.#turns.run(args.volumeId, () => this.#release(args))
   }
 
-  async #release(args: MoveCommand & { snapshot: string; targetHostId: HostId }): Promise<{ changed: boolean }> {
+  async #release(args: ReleaseArgs): Promise<{ changed: boolean }> {
     this.#watchdog.watch(args)
     const before = await heldIn(this.#host, args, 'sealed', 'released')
     if (before.record.role === 'released') return { changed: false }
@@ -205,13 +209,28 @@ export class SourceSide {
       await unmountOurs(this.#host, held, unmountPatienceMs)
       await proveUnused(this.#host, held)
       if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
+      if (args.proveOnly) return { changed: false }
       await write(held, { role: 'released', seen: Math.max(held.record.seen, args.epoch) })
       return { changed: false }
     })
   }
 
   /** The control role is silent. A seal is ours to end; a release only after the target has durably refused. */
-  async settleAlone(command: MoveCommand, refuseAt: (target: HostId, command: MoveCommand) => Promise<void>) {
+  async settleAlone(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
+    const group = (await this.#journal.source(command.moveId))?.group
+    if (group === undefined) return this.#settleOne(command, refuseAt)
+    // The lead is activated first: when the target refuses that one it has taken none, and when it has taken it the group goes forward.
+    const lead = group.members.find(({ moveId }) => moveId === group.leadId)
+    if (lead === undefined) return
+    const journal = await this.#journal.source(lead.moveId)
+    const held = await this.#host.held(lead.volumeId)
+    const released = held?.record.moveId === lead.moveId && held.record.role === 'released'
+    if (released && journal !== null && journal.targetHostId !== null) await refuseAt(journal.targetHostId, lead)
+    for (const other of others(group, lead.moveId)) await this.#settleOne(other, refuseAt)
+    await this.#settleOne(lead, refuseAt)
+  }
+
+  async #settleOne(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
     const held = await this.#host.held(command.volumeId)
     if (held?.record.moveId !== command.moveId) return
     const { role, epoch } = held.record
@@ -284,8 +303,8 @@ export class SourceSide {
     await write(kept, ended(kept.record, args))
   }
 
-  async #journalWriters(args: MoveCommand & { mode: 'stop' | 'pause' }): Promise<SourceJournal> {
-    const specs = await captureAll(this.#runtime, args.volumeName)
+  async #journalWriters(args: QuiesceArgs): Promise<SourceJournal> {
+    const specs = await this.#writersOf(args)
     const journal: SourceJournal = {
       command: bareCommand(args),
       mode: args.mode,
@@ -293,9 +312,17 @@ export class SourceSide {
       killed: false,
       stopping: false,
       targetHostId: null,
+      ...(args.group === undefined ? {} : { group: args.group }),
     }
     await this.#journal.writeSource(journal)
     return journal
+  }
+
+  /** Of a group the lead has the containers of all volumes, each once, and the others none. */
+  async #writersOf({ volumeName, moveId, group }: QuiesceArgs): Promise<ContainerSpec[]> {
+    if (group === undefined) return captureAll(this.#runtime, [volumeName])
+    if (group.leadId !== moveId) return []
+    return captureAll(this.#runtime, [volumeName, ...others(group, moveId).map((other) => other.volumeName)])
   }
 
   async #stopAndUnmount(args: MoveCommand, held: Held, specs: readonly ContainerSpec[]): Promise<void> {
@@ -310,15 +337,35 @@ export class SourceSide {
     return backend.snapshots.unchangedSince(record.volumeId, snapshot)
   }
 
+  /** Containers of several volumes of a group start when all of these may be mounted again: the lead is undone last. */
+  async #othersAreBack({ moveId }: MoveCommand, { group, specs }: SourceJournal): Promise<void> {
+    if (group === undefined || specs.length === 0) return
+    for (const other of others(group, moveId)) {
+      const record = (await this.#host.held(other.volumeId))?.record
+      if (record?.moveId !== other.moveId || !['sealed', 'released'].includes(record.role)) continue
+      throw new DroverError(
+        'VOLUME_SEALED',
+        `volume ${other.volumeName} of the same group is still ${record.role} on host ${this.#host.identity.hostName}; the containers start when it is back`,
+      )
+    }
+  }
+
   async #restoreWriters(args: MoveCommand): Promise<void> {
     const journal = await this.#journal.source(args.moveId)
     if (journal === null) return
+    await this.#othersAreBack(args, journal)
     const refused = await restoreAll(this.#runtime, journal, (spec) =>
       this.#runtime.create(spec, spec.name, args.moveId, []),
     )
     for (const line of refused) this.#host.logger.error({ move: args.moveId }, `not started again: ${line}`)
   }
 }
+
+type QuiesceArgs = Parameters<Agent['quiesce']>[0]
+type ReleaseArgs = Parameters<Agent['release']>[0]
+type RefuseAt = (target: HostId, command: MoveCommand) => Promise<void>
+
+const others = ({ members }: GroupPart, own: MoveId): MoveCommand[] => members.filter(({ moveId }) => moveId !== own)
 
 export const nestedError = (volume: string, nested: readonly string[]): DroverError =>
   new DroverError(

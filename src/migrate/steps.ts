@@ -36,7 +36,7 @@ export const steps: { readonly [P in Phase]: Step } = {
 
   async precopy(context) {
     const { source, command, move } = context
-    const observed = await source.observe(command)
+    const observed = await source.observe({ ...command, ...alongside(context) })
     if (carries(context)) await bringContainers(context, observed.specs)
     let base = await findBase(context)
     const idle = observed.inUseBy === null
@@ -101,13 +101,7 @@ export const steps: { readonly [P in Phase]: Step } = {
     const targetHostId = context.targetHost.id
     const { changed } = await whileBusy(context, () => source.release({ ...command, snapshot, targetHostId }))
     if (!changed) return 'commit'
-    const releases = context.move.rounds.filter(({ snapshot }) => snapshot === context.move.finalSnapshot).length
-    if (nextIndex(context) > maxRounds + maxReleases || releases > maxReleases) {
-      throw new DroverError(
-        'VOLUME_BUSY',
-        `something keeps writing to volume ${command.volumeName} after its writers were stopped`,
-      )
-    }
+    mayShipAgain(context)
     await parts.emit('move.changed-after-snapshot', eventData(context))
     await target.reopenTarget({ ...command, snapshot: finalSnapshot(context) })
     await journal(context, { state: 'open', finalSnapshot: null })
@@ -132,26 +126,7 @@ export const steps: { readonly [P in Phase]: Step } = {
       if (!takesItNoMore(context, error)) throw error
       return giveBack(context, asDroverError(error))
     }
-    const warnings: string[] = []
-    try {
-      const { started } = await target.startContainers(command)
-      if (started > 0 && context.quiescedAt !== null) {
-        await journal(context, { downtimeMs: Math.round(parts.clock.monotonic() - context.quiescedAt) })
-      }
-      const { problem } = await target.awaitHealthy({ ...command, timeoutMs: context.move.request.healthTimeoutMs })
-      if (problem !== null) warnings.push(problem)
-    } catch (error) {
-      const known = asDroverError(error)
-      if (known.code !== 'DOCKER_FAILED') throw error
-      warnings.push(known.message)
-    }
-    if (warnings.length > 0) {
-      const message = `volume ${command.volumeName} is on host ${context.targetHost.name}, but its container does not run well there: ${warnings.join('; ')}`
-      await journal(context, {
-        warnings: [...context.move.warnings, ...warnings],
-        error: { code: 'NOT_HEALTHY', message },
-      })
-    }
+    await runContainers(context)
     context.move = await parts.store.activateMove(context.move.id)
     return 'retire'
   },
@@ -167,6 +142,45 @@ export const steps: { readonly [P in Phase]: Step } = {
     return null
   },
 }
+
+/** The containers on the target, started and waited for. What does not run well there is told, and undoes nothing. */
+export const runContainers = async (context: MoveContext): Promise<void> => {
+  const { target, command, parts } = context
+  const warnings: string[] = []
+  try {
+    const { started } = await target.startContainers(command)
+    if (started > 0 && context.quiescedAt !== null) {
+      await journal(context, { downtimeMs: Math.round(parts.clock.monotonic() - context.quiescedAt) })
+    }
+    const { problem } = await target.awaitHealthy({ ...command, timeoutMs: context.move.request.healthTimeoutMs })
+    if (problem !== null) warnings.push(problem)
+  } catch (error) {
+    const known = asDroverError(error)
+    if (known.code !== 'DOCKER_FAILED') throw error
+    warnings.push(known.message)
+  }
+  if (warnings.length > 0) {
+    const message = `volume ${command.volumeName} is on host ${context.targetHost.name}, but its container does not run well there: ${warnings.join('; ')}`
+    await journal(context, {
+      warnings: [...context.move.warnings, ...warnings],
+      error: { code: 'NOT_HEALTHY', message },
+    })
+  }
+}
+
+/** @throws VOLUME_BUSY when S was outdated too often */
+export const mayShipAgain = (context: MoveContext): void => {
+  const releases = context.move.rounds.filter(({ snapshot }) => snapshot === context.move.finalSnapshot).length
+  if (nextIndex(context) <= maxRounds + maxReleases && releases <= maxReleases) return
+  throw new DroverError(
+    'VOLUME_BUSY',
+    `something keeps writing to volume ${context.command.volumeName} after its writers were stopped`,
+  )
+}
+
+/** The containers of a group are those of its lead. */
+const alongside = ({ alongside }: MoveContext): { alongside?: readonly string[] } =>
+  alongside === undefined ? {} : { alongside }
 
 /**
  * A target that answers and does not take the volume. What will not change by asking again (its dataset is gone, is not what was
@@ -196,10 +210,11 @@ const giveBack = async (context: MoveContext, error: DroverError): Promise<null>
   return null
 }
 
-const carries = ({ move }: MoveContext): boolean => move.request.containers === 'move' && !move.request.onlyIdle
+export const carries = ({ move }: MoveContext): boolean =>
+  move.request.containers === 'move' && !move.request.onlyIdle && (move.groupId ?? move.id) === move.id
 
 /** Images first, then the containers: all that can fail on the target fails before release (rule 11). */
-const bringContainers = async (context: MoveContext, specs: readonly ContainerSpec[]): Promise<void> => {
+export const bringContainers = async (context: MoveContext, specs: readonly ContainerSpec[]): Promise<void> => {
   const { source, target, command, targetHost } = context
   const brought = JSON.stringify(specs)
   if (context.brought === brought) return
@@ -231,7 +246,7 @@ const findBase = async (context: MoveContext): Promise<SnapshotRecord | null> =>
 const nextIndex = ({ move }: MoveContext): number =>
   Math.max(-1, ...move.rounds.map(({ snapshot }) => Number(snapshot.slice(snapshot.lastIndexOf('-') + 1)))) + 1
 
-const finalSnapshot = ({ move }: MoveContext): string => {
+export const finalSnapshot = ({ move }: MoveContext): string => {
   if (move.finalSnapshot !== null) return move.finalSnapshot
   throw new DroverError('INTERNAL', `move ${move.id} has no final snapshot in its journal`)
 }

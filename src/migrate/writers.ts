@@ -6,16 +6,21 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { foreignMounts } from '../volumes/usage.ts'
 import type { SourceJournal } from './move-journal.ts'
 
-/** All containers that refer to the volume, captured whole. One that vanishes meanwhile is left out. */
-export const captureAll = async (runtime: ContainerRuntime, volumeName: string): Promise<ContainerSpec[]> => {
-  const uses = await runtime.usersOf(volumeName)
+/** All containers that refer to one of the volumes, captured whole, each once. One that vanishes meanwhile is left out. */
+export const captureAll = async (
+  runtime: ContainerRuntime,
+  volumeNames: readonly [string, ...string[]],
+): Promise<ContainerSpec[]> => {
+  const idsOf = async () => {
+    const uses = await Promise.all(volumeNames.map((name) => runtime.usersOf(name)))
+    return [...new Set(uses.flat().map(({ id }) => id))]
+  }
   const specs = await Promise.all(
-    uses.map(async (use) => {
+    (await idsOf()).map(async (id) => {
       try {
-        return await runtime.capture(use.id, volumeName)
+        return await runtime.capture(id, volumeNames)
       } catch (error) {
-        const still = (await runtime.usersOf(volumeName)).some((other) => other.id === use.id)
-        if (still || !hasCode(error, 'DOCKER_FAILED')) throw error
+        if (!hasCode(error, 'DOCKER_FAILED') || (await idsOf()).includes(id)) throw error
         return null
       }
     }),

@@ -31,9 +31,13 @@ const fromRow = (row: Row): StoredMove => ({
 /** The journal of moves. */
 export const moveRows = (db: Database) => {
   const byId = db.prepare<[string], Row>('SELECT * FROM moves WHERE id = ?')
-  const filtered = db.prepare<[{ volumeId: string | null; open: number | null; limit: number }], Row>(`
+  const filtered = db.prepare<
+    [{ volumeId: string | null; groupId: string | null; open: number | null; limit: number }],
+    Row
+  >(`
     SELECT * FROM moves
     WHERE (@volumeId IS NULL OR volume_id = @volumeId)
+      AND (@groupId IS NULL OR json_extract(record, '$.groupId') = @groupId)
       AND (@open IS NULL OR (state NOT IN ('done', 'aborted')) = @open)
     ORDER BY ordinal DESC LIMIT @limit`)
   const inserting = db.prepare<[string, string, string, string, string, number, string, number]>(`
@@ -53,10 +57,11 @@ export const moveRows = (db: Database) => {
       const row = byId.get(id)
       return row === undefined ? null : fromRow(row)
     },
-    list: (filter: { volumeId?: VolumeId; open?: boolean; limit?: number }): MoveRecord[] =>
+    list: (filter: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number }): MoveRecord[] =>
       filtered
         .all({
           volumeId: filter.volumeId ?? null,
+          groupId: filter.groupId ?? null,
           open: filter.open === undefined ? null : Number(filter.open),
           limit: filter.limit ?? -1,
         })

@@ -43,7 +43,27 @@ export const moveTransitions = (
     return moves.replace({ ...move, state: 'aborted', error, endedAt }, ownerEpoch)
   }
 
-  return {
+  const groupOf = (groupId: MoveId): MoveRecord[] => moves.list({ groupId })
+
+  const abortOne = (id: MoveId, ownerEpoch: Epoch, error: MoveRecord['error'], endedAt: string): MoveRecord => {
+    const found = stored(id)
+    const { move } = found
+    if (move.state === 'aborted' && found.ownerEpoch === ownerEpoch) return move
+    if (move.state === 'aborted') {
+      throw new DroverError('STORE_CONFLICT', `move ${id} was aborted with epoch ${found.ownerEpoch} already`)
+    }
+    if (move.state !== 'open' && move.state !== 'verified') throw tooLate(move)
+    const volume = movedVolume(move)
+    if (ownerEpoch !== volume.epoch && ownerEpoch !== move.returnEpoch) {
+      throw new DroverError(
+        'STORE_CONFLICT',
+        `volume ${volume.name} cannot return at epoch ${ownerEpoch}; only at ${volume.epoch} or ${move.returnEpoch}`,
+      )
+    }
+    return backToSource(move, ownerEpoch, error, endedAt)
+  }
+
+  const transitions = {
     begin(seen: Volume, make: (epoch: Epoch, returnEpoch: Epoch) => MoveRecord): MoveRecord {
       const volume = volumes.get(seen.id)
       if (volume === null) throw new DroverError('NO_SUCH_VOLUME', `volume ${seen.name} does not exist; see vol ls`)
@@ -80,6 +100,20 @@ export const moveTransitions = (
       return moves.insert(move)
     },
 
+    beginGroup(
+      seen: readonly Volume[],
+      make: (volume: Volume, epoch: Epoch, returnEpoch: Epoch) => MoveRecord,
+    ): MoveRecord[] {
+      const begun = seen.map((volume) =>
+        transitions.begin(volume, (epoch, returnEpoch) => make(volume, epoch, returnEpoch)),
+      )
+      const [groupId] = new Set(begun.map((move) => move.groupId))
+      if (groupId !== undefined && groupOf(groupId).length === begun.length && begun.some(({ id }) => id === groupId)) {
+        return begun
+      }
+      throw new DroverError('STORE_CONFLICT', 'the moves of a group begin together, under the id of one of them')
+    },
+
     update(next: MoveRecord): MoveRecord {
       const { move, ownerEpoch } = stored(next.id)
       if (move.version !== next.version) throw conflict(`move ${move.id}`)
@@ -90,21 +124,28 @@ export const moveTransitions = (
       // What was agreed at begin stays, and a cancel once stored is not taken back.
       const { volumeId, epoch, returnEpoch, sourceHostId, targetHostId, sourcePool, targetPool } = move
       const agreed = { volumeId, epoch, returnEpoch, sourceHostId, targetHostId, sourcePool, targetPool }
-      return moves.replace({ ...next, ...agreed, cancelRequested: move.cancelRequested }, ownerEpoch)
+      const group = move.groupId === undefined ? {} : { groupId: move.groupId }
+      return moves.replace({ ...next, ...agreed, ...group, cancelRequested: move.cancelRequested }, ownerEpoch)
     },
 
     requestCancel(id: MoveId): MoveRecord {
       const { move, ownerEpoch } = stored(id)
       if (move.cancelRequested && (!isEnded(move) || move.state === 'aborted')) return move
-      if (move.state === 'open' || move.state === 'verified') {
-        return moves.replace({ ...move, cancelRequested: true }, ownerEpoch)
+      if (move.state !== 'open' && move.state !== 'verified') throw tooLate(move)
+      for (const other of move.groupId === undefined ? [] : groupOf(move.groupId)) {
+        if (other.state !== 'open' && other.state !== 'verified') throw tooLate(other)
+        if (other.id !== id) moves.replace({ ...other, cancelRequested: true }, null)
       }
-      throw tooLate(move)
+      return moves.replace({ ...move, cancelRequested: true }, ownerEpoch)
     },
 
     commit(ids: readonly MoveId[]): MoveRecord[] {
       const committed = [...new Set(ids)].map((id) => {
         const { move } = stored(id)
+        const group = move.groupId === undefined ? [] : groupOf(move.groupId)
+        if (group.some((other) => !ids.includes(other.id))) {
+          throw new DroverError('STORE_CONFLICT', `move ${id} commits with all moves of its group or not at all`)
+        }
         if (move.cancelRequested) {
           throw new DroverError('MOVE_CANCELLED', `the move of ${move.volumeName} was cancelled before it committed`)
         }
@@ -124,21 +165,21 @@ export const moveTransitions = (
     },
 
     abort(id: MoveId, ownerEpoch: Epoch, error: MoveRecord['error'], endedAt: string): MoveRecord {
-      const found = stored(id)
-      const { move } = found
-      if (move.state === 'aborted' && found.ownerEpoch === ownerEpoch) return move
-      if (move.state === 'aborted') {
-        throw new DroverError('STORE_CONFLICT', `move ${id} was aborted with epoch ${found.ownerEpoch} already`)
-      }
-      if (move.state !== 'open' && move.state !== 'verified') throw tooLate(move)
-      const volume = movedVolume(move)
-      if (ownerEpoch !== volume.epoch && ownerEpoch !== move.returnEpoch) {
-        throw new DroverError(
-          'STORE_CONFLICT',
-          `volume ${volume.name} cannot return at epoch ${ownerEpoch}; only at ${volume.epoch} or ${move.returnEpoch}`,
-        )
-      }
-      return backToSource(move, ownerEpoch, error, endedAt)
+      if (stored(id).move.groupId === undefined) return abortOne(id, ownerEpoch, error, endedAt)
+      throw new DroverError('STORE_CONFLICT', `move ${id} is of a group, which is aborted as a whole`)
+    },
+
+    abortGroup(
+      groupId: MoveId,
+      ownerEpochs: ReadonlyMap<MoveId, Epoch>,
+      error: MoveRecord['error'],
+      endedAt: string,
+    ): MoveRecord[] {
+      return groupOf(groupId).map(({ id }) => {
+        const ownerEpoch = ownerEpochs.get(id)
+        if (ownerEpoch !== undefined) return abortOne(id, ownerEpoch, error, endedAt)
+        throw new DroverError('STORE_CONFLICT', `move ${id} is of group ${groupId}, which is aborted as a whole`)
+      })
     },
 
     giveBack(id: MoveId, error: MoveRecord['error'], endedAt: string): MoveRecord {
@@ -172,6 +213,7 @@ export const moveTransitions = (
       return moves.replace({ ...move, state: 'done', endedAt }, ownerEpoch)
     },
   }
+  return transitions
 }
 
 const conflict = (what: string) =>

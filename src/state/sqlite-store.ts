@@ -144,11 +144,20 @@ class SqliteStore implements Store {
     return this.#write(() => this.#transitions.begin(volume, make))
   }
 
+  async beginGroup(
+    volumes: readonly Volume[],
+    make: (volume: Volume, epoch: Epoch, returnEpoch: Epoch) => MoveRecord,
+  ): Promise<MoveRecord[]> {
+    return this.#write(() => this.#transitions.beginGroup(volumes, make))
+  }
+
   async move(id: MoveId): Promise<MoveRecord | null> {
     return this.#moves.get(id)?.move ?? null
   }
 
-  async moves(filter: { volumeId?: VolumeId; open?: boolean; limit?: number } = {}): Promise<MoveRecord[]> {
+  async moves(
+    filter: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number } = {},
+  ): Promise<MoveRecord[]> {
     return this.#moves.list(filter)
   }
 
@@ -166,6 +175,15 @@ class SqliteStore implements Store {
 
   async abortMove(id: MoveId, ownerEpoch: Epoch, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord> {
     return this.#write(() => this.#transitions.abort(id, ownerEpoch, error, endedAt))
+  }
+
+  async abortGroup(
+    groupId: MoveId,
+    ownerEpochs: ReadonlyMap<MoveId, Epoch>,
+    error: MoveRecord['error'],
+    endedAt: string,
+  ): Promise<MoveRecord[]> {
+    return this.#write(() => this.#transitions.abortGroup(groupId, ownerEpochs, error, endedAt))
   }
 
   async returnMove(id: MoveId, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord> {

@@ -70,27 +70,43 @@ export interface Store {
    * stale or the volume is not ready
    */
   beginMove(volume: Volume, make: (epoch: Epoch, returnEpoch: Epoch) => MoveRecord): Promise<MoveRecord>
+  /**
+   * The same for several volumes, all of them or none. `make` gets each volume and its two numbers; all rows have one `groupId`, which is
+   * the id of one of them.
+   */
+  beginGroup(
+    volumes: readonly Volume[],
+    make: (volume: Volume, epoch: Epoch, returnEpoch: Epoch) => MoveRecord,
+  ): Promise<MoveRecord[]>
   move(id: MoveId): Promise<MoveRecord | null>
   /** Newest first. */
-  moves(filter?: { volumeId?: VolumeId; open?: boolean; limit?: number }): Promise<MoveRecord[]>
+  moves(filter?: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number }): Promise<MoveRecord[]>
   /** Journal write; may not change `state` to committed or aborted. @throws STORE_CONFLICT, NO_SUCH_MOVE */
   updateMove(next: MoveRecord): Promise<MoveRecord>
   /**
-   * Cancel against commit, on one row: sets `cancelRequested`. Repeating it is a success, also when it has been obeyed.
+   * Cancel against commit, on one row, or on all rows of its group at once: sets `cancelRequested`. Repeating it is a success, also when it has been obeyed.
    * @throws TOO_LATE when the move has committed or ended, NO_SUCH_MOVE
    */
   requestCancel(id: MoveId): Promise<MoveRecord>
   /**
    * verified -> committed for all of them or none, in one transaction: owner, pool and epoch of the volume rows change with it.
-   * @throws MOVE_CANCELLED when one has `cancelRequested`, STORE_CONFLICT when one is not verified or its volume row moved on
+   * @throws MOVE_CANCELLED when one has `cancelRequested`, STORE_CONFLICT when one is not verified or its volume row moved on,
+   * or when a group would commit in part
    */
   commitMove(ids: readonly MoveId[]): Promise<MoveRecord[]>
   /**
    * open or verified -> aborted; the volume's owner stays the source, its epoch becomes `ownerEpoch`
    * (e when only sealed, n + 1 when it had released). Repeating it with the same epoch is a success.
-   * @throws TOO_LATE when committed
+   * @throws TOO_LATE when committed, STORE_CONFLICT for one of a group: that is aborted as a whole
    */
   abortMove(id: MoveId, ownerEpoch: Epoch, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord>
+  /** The same for all moves of a group, each with its epoch, all of them or none. */
+  abortGroup(
+    groupId: MoveId,
+    ownerEpochs: ReadonlyMap<MoveId, Epoch>,
+    error: MoveRecord['error'],
+    endedAt: string,
+  ): Promise<MoveRecord[]>
   /**
    * committed -> aborted: the target, before it ever wrote `owner`, has durably refused. The source owns again at the
    * move's `returnEpoch`, no data shipped. Repeating it is a success.

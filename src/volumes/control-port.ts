@@ -12,7 +12,12 @@ export interface MoveStatus {
 /** What this room asks of the control role; daemon.ts binds it, to the role itself or over the wire. */
 export interface ControlPort {
   /** @throws VOLUME_EXISTS with `details.options` of the one that exists */
-  createVolume(request: { name: string; pool?: string; sizeBytes?: number }): Promise<void>
+  createVolume(request: {
+    name: string
+    pool?: string
+    sizeBytes?: number
+    labels?: Readonly<Record<string, string>>
+  }): Promise<void>
   removeVolume(name: string): Promise<void>
   /** Pulls an idle volume to this host. @throws VOLUME_IN_USE, MOVE_UNDER_WAY with `details.move` */
   moveHere(name: string): Promise<MoveStatus>

@@ -5,9 +5,10 @@ import { parseSize } from '../domain/units.ts'
 export interface CreateOptions {
   readonly pool?: string
   readonly sizeBytes?: number
+  readonly labels?: Readonly<Record<string, string>>
 }
 
-const known = ['size', 'pool']
+const known = ['size', 'pool', 'label']
 
 /** Docker's `-o` options. @throws UNKNOWN_OPTION naming it, BAD_SIZE, BAD_CONFIG */
 export const parseCreateOptions = (options: Readonly<Record<string, string>>): CreateOptions => {
@@ -15,16 +16,30 @@ export const parseCreateOptions = (options: Readonly<Record<string, string>>): C
   if (unknown !== undefined) {
     throw new DroverError(
       'UNKNOWN_OPTION',
-      `option ${JSON.stringify(unknown.slice(0, 64))} does not exist; the options are ${known.join(' and ')}`,
+      `option ${JSON.stringify(unknown.slice(0, 64))} does not exist; the options are ${known.join(', ')}`,
     )
   }
   return {
     ...(options.pool === undefined ? {} : { pool: parsePoolSpec(options.pool).text }),
     ...(options.size === undefined ? {} : { sizeBytes: parseSize(options.size) }),
+    ...(options.label === undefined ? {} : { labels: parseLabels(options.label) }),
   }
 }
 
-/** What was asked for is what exists; nothing asked for fits everything. `existing` is as the store keeps it. */
+/** `KEY=VALUE`, more of them after commas: the engine keeps the labels of its own `--label` to itself. */
+const parseLabels = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text.split(',').map((label) => {
+      const [key = '', ...value] = label.split('=')
+      if (key !== '' && value.length > 0) return [key, value.join('=')]
+      throw new DroverError(
+        'BAD_REQUEST',
+        `label ${JSON.stringify(label.slice(0, 64))} is not of the form KEY=VALUE; write label=KEY=VALUE[,KEY=VALUE]`,
+      )
+    }),
+  )
+
+/** What was asked for is what exists; nothing asked for fits everything, and labels are of the one that made it. `existing` is as the store keeps it. */
 export const fits = (wanted: CreateOptions, existing: Readonly<Record<string, string>>): boolean =>
   (wanted.pool === undefined || wanted.pool === existing.pool) &&
   (wanted.sizeBytes === undefined || String(wanted.sizeBytes) === existing.size)

@@ -18,7 +18,7 @@ export interface StoreHarness {
 
 const id26 = (letter: string, count: number) => `${letter}${String(count).padStart(25, '0')}`
 const vol = (count: number): VolumeId => volumeId(id26('v', count))
-const mov = (count: number): MoveId => moveId(id26('m', count))
+export const mov = (count: number): MoveId => moveId(id26('m', count))
 const host1 = hostId(id26('h', 1))
 const host2 = hostId(id26('h', 2))
 const at = '2026-11-23T12:00:00.000Z'
@@ -40,7 +40,7 @@ export const volumeRow = (count: number, changes: Partial<Volume> = {}): Volume 
   ...changes,
 })
 
-const makeMove =
+export const makeMove =
   (count: number, volume: Volume) =>
   (epoch: number, returnEpoch: number): MoveRecord => ({
     id: mov(count),

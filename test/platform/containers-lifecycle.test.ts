@@ -111,13 +111,13 @@ describe('users of a volume', () => {
 describe('restart policy', () => {
   test('is switched off and back, on the running and the stopped', async () => {
     const id = await docker('run -d -v policy:/x --volume-driver drover --restart on-failure:5', 'sleep', '1000')
-    const spec = await runtime.capture(id, 'policy')
+    const spec = await runtime.capture(id, ['policy'])
     for (const _again of [1, 2]) await runtime.disarm(id)
     expect(await policy(id)).toBe('no')
     await engine.docker('kill', id)
     expect(await state(id)).toBe('exited')
     for (const _again of [1, 2]) await runtime.rearm(id, spec.restartPolicy)
-    expect((await runtime.capture(id, 'policy')).restartPolicy).toEqual({ name: 'on-failure', maximumRetryCount: 5 })
+    expect((await runtime.capture(id, ['policy'])).restartPolicy).toEqual({ name: 'on-failure', maximumRetryCount: 5 })
   })
 
   test('of --rm and of the absent is no error', async () => {
@@ -176,7 +176,7 @@ describe('pause', () => {
     const id = await docker('run -d', 'sleep', '1000')
     for (const _again of [1, 2]) await runtime.pause(id)
     expect(await state(id)).toBe('paused')
-    expect(await runtime.capture(id, 'x')).toMatchObject({ wasRunning: true, wasPaused: true })
+    expect(await runtime.capture(id, ['x'])).toMatchObject({ wasRunning: true, wasPaused: true })
     for (const _again of [1, 2]) await runtime.unpause(id)
     expect(await state(id)).toBe('running')
     await runtime.unpause('absent')

@@ -99,7 +99,7 @@ describe('re-creation on another host', () => {
     await source.engine.docker('network', 'connect', '--alias', 'second', 'front', 'rich')
     await rm(join(source.plugin.directory('db'), 'seed'), { force: true })
     const before = await settings(source.engine, 'rich')
-    const spec = await source.runtime.capture(id, 'db')
+    const spec = await source.runtime.capture(id, ['db'])
     await source.runtime.disarm(id)
     await source.runtime.stop(id, spec.stopTimeoutS)
 
@@ -132,7 +132,7 @@ describe('re-creation on another host', () => {
       Mounts: after.host.Mounts,
       BlkioWeightDevice: after.host.BlkioWeightDevice,
     })
-    const moved = await target.runtime.capture(made, 'db')
+    const moved = await target.runtime.capture(made, ['db'])
     expect(moved.extraNetworks).toEqual(spec.extraNetworks)
     expect(moved.create.NetworkingConfig).toEqual(spec.create.NetworkingConfig)
     expect(moved.create.Labels).toEqual({ x: 'y' })
@@ -157,7 +157,7 @@ describe('re-creation on another host', () => {
 
   test('never makes a container on an empty local volume of the same name', async () => {
     const id = await source.engine.docker(...words('create --name lone -v db:/data busybox:test sleep 1000'))
-    const spec = await source.runtime.capture(id, 'db')
+    const spec = await source.runtime.capture(id, ['db'])
     // An engine that has never asked the plugin would take the plain name for a local volume.
     const { engine } = target
     await engine.docker('volume', 'create', 'elsewhere')
@@ -170,7 +170,7 @@ describe('re-creation on another host', () => {
 
   test('refuses a name that another container has', async () => {
     const id = await source.engine.docker(...words('create --name taken -v db:/data busybox:test true'))
-    const spec = await source.runtime.capture(id, 'db')
+    const spec = await source.runtime.capture(id, ['db'])
     await target.engine.docker('create', '--name', 'taken', 'busybox:test', 'true')
     await expect(target.runtime.create(spec, 'taken', move, [])).rejects.toThrow(/has that name/)
     const problems = await target.runtime.checkCarry([spec], [])
@@ -193,7 +193,7 @@ describe('re-creation on another host', () => {
       'busybox:test',
       'true',
     )
-    const spec = await source.runtime.capture(id, 'db')
+    const spec = await source.runtime.capture(id, ['db'])
     await rm(bind, { recursive: true })
     try {
       const problems = await target.runtime.checkCarry([spec], [])
@@ -209,7 +209,7 @@ describe('re-creation on another host', () => {
     expect(left.map(({ what }) => what)).toEqual([expect.stringMatching(/lonely/)])
     await target.engine.docker('network', 'create', 'lonely')
     const made = await target.runtime.create(spec, 'needy', move, ['/bind'])
-    expect((await target.runtime.capture(made, 'db')).bindMounts).toEqual([])
+    expect((await target.runtime.capture(made, ['db'])).bindMounts).toEqual([])
     await target.runtime.remove(made)
     await source.runtime.remove(id)
   })

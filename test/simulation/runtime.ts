@@ -60,7 +60,7 @@ export const simRuntime = (process: SimProcess, engine: Engine): ContainerRuntim
         }
         return all
       }),
-    capture: (id, volumeName) =>
+    capture: (id, [volumeName]) =>
       look(() => {
         const container = engine.containers.get(id)
         if (container === undefined) throw new DroverError('DOCKER_FAILED', `no container ${id}`)

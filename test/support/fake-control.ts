@@ -178,6 +178,23 @@ export class FakeControl implements Control {
     return move
   }
 
+  async planGroup(label: string, request: MoveRequest): Promise<MovePlan[]> {
+    return Promise.all(this.labelled(label).map((name) => this.planMove(name, request)))
+  }
+
+  async startGroup(label: string, request: MoveRequest): Promise<MoveView[]> {
+    const moves = await Promise.all(this.labelled(label).map((name) => this.startMove(name, request)))
+    const [lead] = moves
+    return moves.map((move) => this.put(lead === undefined ? move : { ...move, groupId: lead.id }))
+  }
+
+  private labelled(label: string): string[] {
+    const [key = '', value = ''] = label.split('=')
+    const names = [...this.rows.values()].filter(({ labels }) => labels[key] === value).map(({ name }) => name)
+    if (names.length > 0) return names
+    throw new DroverError('NO_SUCH_VOLUME', `no volume has the label ${label}`)
+  }
+
   /** precopy -> delta -> done, or aborted. */
   step(id: string): MoveView {
     const move = this.move0(id)
@@ -200,10 +217,17 @@ export class FakeControl implements Control {
     return this.put({ ...move, state: 'done', phase: 'retire', rounds, downtimeMs: 640, totalBytes, endedAt })
   }
 
-  async moves(filter: { volume?: string | undefined; open?: boolean | undefined }): Promise<MoveView[]> {
+  async moves(filter: {
+    volume?: string | undefined
+    group?: string | undefined
+    open?: boolean | undefined
+  }): Promise<MoveView[]> {
+    if (this.running) for (const { id, groupId } of this.journal.values()) if (groupId === filter.group) this.step(id)
     return [...this.journal.values()].filter(
       (move) =>
-        (filter.volume === undefined || move.volumeName === filter.volume) && (filter.open !== true || !isEnded(move)),
+        (filter.volume === undefined || move.volumeName === filter.volume) &&
+        (filter.group === undefined || move.groupId === filter.group) &&
+        (filter.open !== true || !isEnded(move)),
     )
   }
 

@@ -61,6 +61,23 @@ test('every option reaches vold in its unit', async () => {
   })
 })
 
+test('--group: all volumes with the label, and a name or a label, not both', async () => {
+  const { run, control } = await start()
+  for (const name of ['a', 'b']) await control.createVolume({ name, labels: { app: 'shop' } })
+  const answer = await run('move', '--group', 'app=shop', '--to', 'host2')
+  expect(answer).toMatchObject({ status: 0 })
+  expect(answer.stdout).toMatch(/^moved a from host1 to host2: .*\nmoved b from host1 to host2: .*\n$/)
+  expect(answer.stderr).toMatch(/^a: precopy/)
+  for (const args of [['db', '--group', 'app=shop'], []]) {
+    expect(await run('move', ...args, '--to', 'host2')).toMatchObject({ status: 2, stdout: '' })
+  }
+  const unknown = await run('move', '--group', 'app=none', '--to', 'host2', '--json')
+  expect(JSON.parse(unknown.stderr)).toMatchObject({ code: 'NO_SUCH_VOLUME' })
+  const detached = await run('move', '--group', 'app=shop', '--to', 'host1', '--detach')
+  const listed = JSON.parse((await run('moves', '--group', detached.stdout.trim(), '--json')).stdout)
+  expect(listed.map(({ volumeName }: { volumeName: string }) => volumeName).toSorted()).toEqual(['a', 'b'])
+})
+
 test('--dry-run tells and does nothing', async () => {
   const { run, control } = await start()
   const answer = await run('move', 'db', '--to', 'host2', '--dry-run')

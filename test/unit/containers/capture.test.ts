@@ -11,7 +11,7 @@ const recorded = async (name: string): Promise<WireContainer> =>
   JSON.parse(await readFile(new URL(`inspects/${name}.json`, import.meta.url), 'utf8')) as WireContainer
 
 const captured = async (name: string, volume = 'db'): Promise<ContainerSpec> =>
-  specFromInspect(await recorded(name), volume, 'host1')
+  specFromInspect(await recorded(name), [volume], 'host1')
 
 const move = moveId('01bx5zzkbkactav9wevgemmvs0')
 const bodyOf = (spec: ContainerSpec, dropMounts: string[] = []): WireCreate =>
@@ -84,7 +84,7 @@ describe('capture', () => {
   test('names an anonymous volume, which would come out new and empty otherwise', async () => {
     const inspected = await recorded('anon')
     const name = inspected.Mounts?.[0]?.Name ?? ''
-    const spec = specFromInspect(inspected, name, 'host1')
+    const spec = specFromInspect(inspected, [name], 'host1')
     expect(spec.otherVolumes).toEqual([])
     expect(bodyOf(spec).HostConfig.Mounts).toEqual([
       {
@@ -103,7 +103,7 @@ describe('capture', () => {
     const on = (mode: string, networks: Record<string, { NetworkID: string }>): ContainerSpec =>
       specFromInspect(
         { ...base, State, HostConfig: { NetworkMode: mode }, NetworkSettings: { Networks: networks } },
-        'db',
+        ['db'],
         'h',
       )
     const mode = (spec: ContainerSpec) => (spec.create as unknown as WireCreate).HostConfig.NetworkMode

@@ -11,7 +11,7 @@ const captured = async (name: string, change: (inspected: WireContainer) => void
   const text = await readFile(new URL(`inspects/${name}.json`, import.meta.url), 'utf8')
   const inspected = JSON.parse(text) as WireContainer
   change(inspected)
-  return specFromInspect(inspected, 'db', 'host1')
+  return specFromInspect(inspected, ['db'], 'host1')
 }
 
 const facts = (change: Partial<CarryFacts> = {}): CarryFacts => ({

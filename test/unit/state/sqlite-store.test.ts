@@ -9,13 +9,14 @@ import { firstEpoch, nextEpoch, termOf } from '../../../src/state/epochs.ts'
 import { schemaVersion } from '../../../src/state/schema.ts'
 import { openSqliteStore } from '../../../src/state/sqlite-store.ts'
 import type { Store } from '../../../src/state/store.ts'
-import { storeSuite, volumeRow } from '../../contract/store-suite.ts'
+import { storeGroupSuite } from '../../contract/store-group-suite.ts'
+import { type StoreHarness, storeSuite, volumeRow } from '../../contract/store-suite.ts'
 
 const start = Date.parse('2026-11-23T12:00:00.000Z')
 const fixedClock = (now: () => number): Clock => ({ now, monotonic: now, sleep: async () => {} })
 const clock = fixedClock(() => start)
 
-storeSuite('SQLite', async () => {
+const makeHarness = async (): Promise<StoreHarness> => {
   const directory = await mkdtemp(join(tmpdir(), 'drover-store-'))
   const opened: Store[] = []
   let now = start
@@ -33,7 +34,10 @@ storeSuite('SQLite', async () => {
       await rm(directory, { recursive: true, force: true })
     },
   }
-})
+}
+
+storeSuite('SQLite', makeHarness)
+storeGroupSuite('SQLite', makeHarness)
 
 describe('the SQLite file', () => {
   let directory: string
