@@ -188,7 +188,6 @@ describe('a group of volumes moves as one', () => {
 
   it.each([
     ['control', 'quiesce'],
-    ['source', 'delta'],
     ['control', 'commit'],
     ['target', 'activate'],
   ])(

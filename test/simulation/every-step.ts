@@ -6,6 +6,7 @@ import { type Act, calm, type Scenario, type Strike } from './scenario.ts'
 interface Course {
   readonly owner: number
   readonly idle?: boolean
+  readonly group?: boolean
   readonly acts: readonly { readonly atMs: number; readonly act: Act }[]
   readonly stormMs?: number
   /** Steps before the first one of that name are left alone: another course strikes them. */
@@ -44,6 +45,16 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record released/,
     first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
   },
+  group: { owner: 1, group: true, acts: [{ atMs: 0, act: move(2, 'pause') }], from: /record sealed/ },
+  /** As `released`, with one of the two released and the other only proven. */
+  groupReleased: {
+    owner: 1,
+    group: true,
+    stormMs: 50_000,
+    acts: [{ atMs: 0, act: move(2, 'stop') }],
+    from: /record released/,
+    first: { at: /record released/, victim: 0, downMs: 42_000 },
+  },
   pull: { owner: 1, idle: true, acts: [{ atMs: 0, act: { kind: 'run', host: 2 } }] },
 }
 export const courseNames = Object.keys(courses)
@@ -61,6 +72,7 @@ const scenarioOf = (name: string, course: Course, strikes: readonly Strike[]): S
   owner: course.owner,
   writer:
     course.idle === true ? null : { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
+  ...(course.group === true ? { group: true } : {}),
   acts: course.acts,
   strikes,
   pokes: [],

@@ -1,6 +1,7 @@
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import type { EventLoop } from './event-loop.ts'
 import type { Dataset } from './memory-pool.ts'
+import { volumeName } from './names.ts'
 import type { SimHost } from './sim-host.ts'
 import { rowPath, type WriteLedger, type WriterPlace } from './writer.ts'
 
@@ -56,7 +57,7 @@ export class Ledger implements WriteLedger {
   recorded(host: SimHost, record: DatasetRecord): void {
     this.#note(`${host.name} is ${record.role} ${record.epoch}${record.moveId === null ? '' : ` in ${record.moveId}`}`)
     this.checkOwners(record.volumeId)
-    if (record.role !== 'owner') return
+    if (record.role !== 'owner' || record.name !== volumeName) return
     const live = host.pool.volumes.get(record.volumeId)?.live ?? null
     if (live !== null && live.uuid === record.datasetUuid) this.#mustHoldAll(live, `${host.name} became owner`)
   }

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { formatDuration } from '../../src/domain/units.ts'
 import { courseNames, everyStep, stepScenario } from './every-step.ts'
 import { type Outcome, runScenario } from './run.ts'
-import { scenarioOf } from './scenario.ts'
+import { groupScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
 import { runAll, type Summary } from './workers.ts'
 
 const shown = 20
@@ -10,6 +10,7 @@ const shown = 20
 const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as many random storms; the first seed is chosen anew unless told
        npm run simulate -- --steps                     every step of every course, struck before, during and after it
        npm run simulate -- --seed SEED                 one storm again, with its trace
+       npm run simulate -- --group-seed SEED           the same storm over a group of two volumes
        npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
 
 const fail = (message: string): never => {
@@ -24,6 +25,7 @@ const parsed = () => {
         seeds: { type: 'string' },
         from: { type: 'string' },
         seed: { type: 'string' },
+        'group-seed': { type: 'string' },
         step: { type: 'string' },
         steps: { type: 'boolean', default: false },
       },
@@ -47,6 +49,11 @@ const show = (outcome: Outcome): void => {
   console.log(`${outcome.label}: ${outcome.violation ?? 'all held'}; trace ${outcome.hash}`)
 }
 
+const chosen = async (seed?: string, groupSeed?: string, step?: string): Promise<Scenario> => {
+  if (seed !== undefined) return scenarioOf(whole(seed, 'seed'))
+  return groupSeed === undefined ? stepScenario(step ?? '') : groupScenarioOf(whole(groupSeed, 'seed'))
+}
+
 const report = async (what: string, startedAt: number, summary: Summary): Promise<void> => {
   const { runs, failures, moves, rows, steps, simulatedMs } = summary
   const ms = performance.now() - startedAt
@@ -63,19 +70,20 @@ const report = async (what: string, startedAt: number, summary: Summary): Promis
   const [first] = failures
   if (first === undefined) return
   const [option, value = ''] = first.label.split(' ')
-  const scenario = option === '--seed' ? scenarioOf(Number(value)) : await stepScenario(value)
+  const scenario = await chosen(
+    option === '--seed' ? value : undefined,
+    option === '--group-seed' ? value : undefined,
+    value,
+  )
   console.log(`\nThe first of them again, with npm run simulate -- ${first.label}:`)
   show(await runScenario(scenario, true))
   process.exitCode = 1
 }
 
-const { seeds, from, seed, step, steps } = parsed()
+const { seeds, from, seed, 'group-seed': groupSeed, step, steps } = parsed()
 const startedAt = performance.now()
-if (seed !== undefined || step !== undefined) {
-  const outcome = await runScenario(
-    seed !== undefined ? scenarioOf(whole(seed, 'seed')) : await stepScenario(step ?? ''),
-    true,
-  )
+if (seed !== undefined || groupSeed !== undefined || step !== undefined) {
+  const outcome = await runScenario(await chosen(seed, groupSeed, step), true)
   show(outcome)
   if (outcome.violation !== null) process.exitCode = 1
 } else if (steps) {

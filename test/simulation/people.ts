@@ -1,12 +1,11 @@
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import { asDroverError } from '../../src/domain/errors.ts'
 import type { MoveRequest } from '../../src/domain/move.ts'
+import { besideName, groupLabel, volumeName, writerName } from './names.ts'
 import type { Act } from './scenario.ts'
 import type { SimHost } from './sim-host.ts'
 import type { World } from './world.ts'
 
-export const volumeName = 'db'
-export const writerName = 'writer'
 const image = 'sha256:writer'
 
 /** What people do, and what befalls machines: each act once, whatever comes of it. */
@@ -23,7 +22,10 @@ export class People {
 
   async createVolume(): Promise<void> {
     const { control, scenario } = this.#world
-    await control?.createVolume({ name: volumeName, host: this.#world.host(scenario.owner).name, labels: {} })
+    const host = this.#world.host(scenario.owner).name
+    const labels = { app: 'shop' }
+    await control?.createVolume({ name: volumeName, host, labels })
+    if (scenario.group === true) await control?.createVolume({ name: besideName, host, labels })
   }
 
   /** `docker run` of the writer on its host. */
@@ -58,7 +60,8 @@ export class People {
           onlyIdle: false,
           maxDowntimeMs: act.maxDowntimeMs,
         }
-        await this.#unlessDown(world.control?.startMove(volumeName, request))
+        if (world.scenario.group === true) await this.#unlessDown(world.control?.startGroup(groupLabel, request))
+        else await this.#unlessDown(world.control?.startMove(volumeName, request))
         return
       }
       case 'cancel': {

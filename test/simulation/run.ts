@@ -1,6 +1,7 @@
 import type { Volume } from '../../src/domain/volume.ts'
 import { Violation } from './ledger.ts'
-import { People, volumeName, writerName } from './people.ts'
+import { besideName, volumeName, writerName } from './names.ts'
+import { People } from './people.ts'
 import type { Scenario } from './scenario.ts'
 import { type Expectation, unsettled } from './settled.ts'
 import type { SimHost } from './sim-host.ts'
@@ -122,7 +123,14 @@ const look = async (world: World, people: People): Promise<string | null> => {
   const isDue = (await store.moves()).some((move) => 'returnDue' in move && move.returnDue)
   if (isDue) return 'a return is due'
   const open = await store.moves({ open: true })
-  return unsettled(world.hosts, volume, open.length, await expectation(world, people, volume))
+  const expected = await expectation(world, people, volume)
+  const reason = unsettled(world.hosts, volume, open.length, expected)
+  if (reason !== null || world.scenario.group !== true) return reason
+  const beside = await store.volumeByName(besideName)
+  if (beside === null) return `the store has no volume ${besideName}`
+  if (beside.ownerHostId !== volume.ownerHostId) return 'the group is on two hosts'
+  const reasonBeside = unsettled(world.hosts, beside, open.length, { ...expected, mustRun: false })
+  return reasonBeside === null ? null : `${besideName}: ${reasonBeside}`
 }
 
 const ownerOf = (world: World, volume: Volume): SimHost | undefined =>

@@ -60,11 +60,11 @@ export const simRuntime = (process: SimProcess, engine: Engine): ContainerRuntim
         }
         return all
       }),
-    capture: (id, [volumeName]) =>
+    capture: (id) =>
       look(() => {
         const container = engine.containers.get(id)
         if (container === undefined) throw new DroverError('DOCKER_FAILED', `no container ${id}`)
-        return specOf(container, volumeName)
+        return specOf(container, container.volumeName)
       }),
     checkCarry: (specs, _dropMounts, moveId) =>
       look(() =>

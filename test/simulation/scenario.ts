@@ -63,6 +63,8 @@ export interface Scenario {
   readonly stormMs: number
   /** The writer never becomes healthy on this host. */
   readonly sickOn: number | null
+  /** Another volume moves with it as one. */
+  readonly group?: boolean
   /** A rule is broken on purpose: that must be found. */
   readonly flaw?: Flaw
 }
@@ -182,6 +184,18 @@ export const scenarioOf = (seed: number): Scenario => {
     },
     stormMs,
     sickOn: random.chance(0.1) ? host() : null,
+  }
+}
+
+/** The same storm over a group of two volumes. */
+export const groupScenarioOf = (seed: number): Scenario => {
+  const scenario = scenarioOf(seed)
+  return {
+    ...scenario,
+    label: `--group-seed ${seed}`,
+    group: true,
+    writer: scenario.writer ?? { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
+    acts: scenario.acts.filter(({ act }) => act.kind !== 'run'),
   }
 }
 

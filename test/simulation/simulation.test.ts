@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest'
 import { courseNames, everyStep } from './every-step.ts'
 import { runScenario } from './run.ts'
-import { calm, type Flaw, type Scenario, scenarioOf } from './scenario.ts'
+import { calm, type Flaw, groupScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
 import { runAll } from './workers.ts'
 
 const minute = 60_000
 const seeds = 1_000
+const groupSeeds = 100
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
@@ -36,6 +37,17 @@ test(
     // A storm in which nothing ever gets through, or nothing ever fails, proves nothing.
     expect(moves.done).toBeGreaterThan(seeds / 5)
     expect(moves.aborted).toBeGreaterThan(seeds / 5)
+  },
+  5 * minute,
+)
+
+test(
+  `${groupSeeds} storms over a group of two volumes: all of it or nothing has moved`,
+  async () => {
+    const { failures, moves } = await runAll(range(base, groupSeeds).map(groupScenarioOf))
+    expect(failures).toEqual([])
+    expect(moves.done).toBeGreaterThan(groupSeeds / 5)
+    expect(moves.aborted).toBeGreaterThan(groupSeeds / 5)
   },
   5 * minute,
 )

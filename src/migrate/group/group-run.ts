@@ -17,6 +17,7 @@ const indexOf = ({ move }: MoveContext): number => phases.indexOf(move.phase)
 
 /** From where the least advanced member is. Whatever fails before commit is undone for all; after it only forward. */
 export const runGroup = async (group: GroupContext, hands: GroupHands): Promise<void> => {
+  if (membersOf(group).every(({ move }) => isEnded(move))) return
   const least = membersOf(group).reduce((one, other) => (indexOf(other) < indexOf(one) ? other : one))
   group.ahead = new Set(membersOf(group).filter((member) => indexOf(member) > indexOf(least)))
   const cancelled = membersOf(group).some(({ move }) => move.cancelRequested && !isCommitted(move))

@@ -127,11 +127,10 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
   },
 
   async retire(group) {
-    await each(
-      group,
-      membersOf(group).filter(({ move }) => !isEnded(move)),
-      steps.retire,
-    )
+    const others = group.others.filter(({ move }) => !isEnded(move))
+    await each(group, others, steps.retire)
+    // The lead ends last: as long as it is open, so is the group.
+    if (!isEnded(group.lead.move)) await steps.retire(group.lead)
     return null
   },
 }
@@ -143,11 +142,11 @@ export const refresh = async (group: GroupContext): Promise<void> => {
   }
 }
 
-/** All are durably refused by the target before the first is given back: a restart in between comes to the same end. */
+/** All are durably refused by the target before the first is given back, the lead last: a restart in between comes to the same end. */
 const giveBack = async (members: readonly MoveContext[], error: DroverError): Promise<void> => {
   const back = members.filter(({ move }) => !isEnded(move))
   for (const { target, command } of back) await target.refuseTarget(command)
-  for (const member of back) {
+  for (const member of back.toReversed()) {
     const { store, clock, reconcileSoon, publish } = member.parts
     const reason = { code: error.code, message: error.message }
     member.move = await store.returnMove(member.move.id, reason, isoNow(clock))
