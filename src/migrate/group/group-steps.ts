@@ -2,6 +2,7 @@ import pLimit from 'p-limit'
 import { DroverError, hasCode } from '../../domain/errors.ts'
 import { isEnded, type Phase } from '../../domain/move.ts'
 import { isoNow } from '../../lib/clock.ts'
+import { whileBusy } from '../busy-wait.ts'
 import { eventData, journal, type MoveContext } from '../move-context.ts'
 import { bringContainers, carries, finalSnapshot, mayShipAgain, runContainers, steps } from '../steps.ts'
 import { each, type GroupContext, groupPartOf, membersOf } from './group-context.ts'
@@ -43,8 +44,11 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
       member.quiescedAt ??= at
       if (member.move.quiescedAt === null) await journal(member, { quiescedAt: isoNow(parts.clock) })
     }
-    const still = ({ source, command, move }: MoveContext) =>
-      source.quiesce({ ...command, mode: move.request.quiesce, group: groupPartOf(group) })
+    const still = (member: MoveContext) =>
+      whileBusy(member, () => {
+        const { source, command, move } = member
+        return source.quiesce({ ...command, mode: move.request.quiesce, group: groupPartOf(group) })
+      })
     // The lead's writers are those of all: once they are still nobody else has anything mounted.
     const { specs } = await still(lead)
     await each(group, others, still)
@@ -65,13 +69,10 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
 
   async release(group) {
     const { lead, others, parts } = group
-    const release = (proveOnly: boolean) => async (member: MoveContext) =>
-      member.source.release({
-        ...member.command,
-        snapshot: finalSnapshot(member),
-        targetHostId: member.targetHost.id,
-        proveOnly,
-      })
+    const release = (proveOnly: boolean) => (member: MoveContext) => {
+      const args = { snapshot: finalSnapshot(member), targetHostId: member.targetHost.id, proveOnly }
+      return whileBusy(member, () => member.source.release({ ...member.command, ...args }))
+    }
     // The lead's comes first: it kills what was only paused.
     const proofs = [await release(true)(lead), ...(await each(group, others, release(true)))]
     if (proofs.some(({ changed }) => changed)) {
