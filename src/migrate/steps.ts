@@ -187,15 +187,14 @@ const alongside = ({ alongside }: MoveContext): { alongside?: readonly string[] 
  * committed, it has refused at the word of a source that had lost control) decides at once, the rest after some tries. Silence
  * decides nothing.
  */
-const takesItNoMore = (context: MoveContext, error: unknown): boolean => {
+export const takesItNoMore = (context: MoveContext, error: unknown): boolean => {
   if (hasCode(error, 'HOST_UNREACHABLE', 'DAEMON_UNREACHABLE', 'CONTROL_UNREACHABLE', 'TIMED_OUT')) return false
   context.refusals += 1
   return !asDroverError(error).kind.retryable || context.refusals >= maxRefusals
 }
 
-/** The target refuses durably (TOO_LATE if it is owner after all), then the store gives the volume back at n + 1. */
-const giveBack = async (context: MoveContext, error: DroverError): Promise<null> => {
-  const { target, command, parts } = context
+/** The target refuses durably; TOO_LATE if it is owner after all. */
+export const refuseDurably = async ({ target, command }: MoveContext): Promise<void> => {
   try {
     await target.refuseTarget(command)
   } catch (refusal) {
@@ -203,6 +202,12 @@ const giveBack = async (context: MoveContext, error: DroverError): Promise<null>
     const record = (await target.holding({ volumeId: command.volumeId }))?.record
     if (record?.role !== 'refused' || record.moveId !== command.moveId) throw refusal
   }
+}
+
+/** Once it has refused, the store gives the volume back at n + 1. */
+const giveBack = async (context: MoveContext, error: DroverError): Promise<null> => {
+  const { parts } = context
+  await refuseDurably(context)
   const reason = { code: error.code, message: error.message }
   context.move = await parts.store.returnMove(context.move.id, reason, isoNow(parts.clock))
   parts.reconcileSoon()

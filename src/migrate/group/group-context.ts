@@ -14,8 +14,6 @@ export interface GroupContext {
   readonly shipping: number
   /** Members that the control role, before it was started again, had brought further than the others. */
   ahead: ReadonlySet<MoveContext>
-  /** The targets may hold a promoted S of before: they go back to receiving first. */
-  mayBePrepared: boolean
 }
 
 /** The lead first. */

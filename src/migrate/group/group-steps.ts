@@ -1,10 +1,19 @@
 import pLimit from 'p-limit'
-import { DroverError, hasCode } from '../../domain/errors.ts'
+import { asDroverError, DroverError } from '../../domain/errors.ts'
 import { isEnded, type Phase } from '../../domain/move.ts'
 import { isoNow } from '../../lib/clock.ts'
 import { whileBusy } from '../busy-wait.ts'
 import { eventData, journal, type MoveContext } from '../move-context.ts'
-import { bringContainers, carries, finalSnapshot, mayShipAgain, runContainers, steps } from '../steps.ts'
+import {
+  bringContainers,
+  carries,
+  finalSnapshot,
+  mayShipAgain,
+  refuseDurably,
+  runContainers,
+  steps,
+  takesItNoMore,
+} from '../steps.ts'
 import { each, type GroupContext, groupPartOf, membersOf } from './group-context.ts'
 
 type GroupStep = (group: GroupContext) => Promise<Phase | null>
@@ -58,10 +67,11 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
 
   async delta(group) {
     await each(group, acting(group), async (member) => {
-      if (group.mayBePrepared) await member.target.reopenTarget(member.command)
+      // What was verified before may be prepared there. It stays in the row until the next S is, so that it can be named again.
+      const { finalSnapshot: snapshot } = member.move
+      if (snapshot !== null) await member.target.reopenTarget({ ...member.command, snapshot })
       await steps.delta(member)
     })
-    group.mayBePrepared = false
     return 'verify'
   },
 
@@ -79,9 +89,8 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
       for (const member of membersOf(group)) {
         mayShipAgain(member)
         await parts.emit('move.changed-after-snapshot', eventData(member))
-        await journal(member, { state: 'open', finalSnapshot: null, phase: 'delta' })
+        await journal(member, { state: 'open', phase: 'delta' })
       }
-      group.mayBePrepared = true
       return 'delta'
     }
     const released = [await release(false)(lead), ...(await each(group, others, release(false)))]
@@ -110,10 +119,10 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
     for (const member of membersOf(group)) {
       if (isEnded(member.move)) continue
       try {
-        await member.target.activate(member.command)
+        await member.target.activate({ ...member.command, snapshot: finalSnapshot(member) })
       } catch (error) {
-        if (!hasCode(error, 'DATASET_MISSING', 'STALE_EPOCH')) throw error
-        await giveBack(isFirst ? membersOf(group) : [member], error)
+        if (!takesItNoMore(member, error)) throw error
+        await giveBack(isFirst ? membersOf(group) : [member], asDroverError(error))
       }
       isFirst = isFirst && isEnded(member.move)
     }
@@ -146,7 +155,7 @@ export const refresh = async (group: GroupContext): Promise<void> => {
 /** All are durably refused by the target before the first is given back, the lead last: a restart in between comes to the same end. */
 const giveBack = async (members: readonly MoveContext[], error: DroverError): Promise<void> => {
   const back = members.filter(({ move }) => !isEnded(move))
-  for (const { target, command } of back) await target.refuseTarget(command)
+  for (const member of back) await refuseDurably(member)
   for (const member of back.toReversed()) {
     const { store, clock, reconcileSoon, publish } = member.parts
     const reason = { code: error.code, message: error.message }

@@ -23,7 +23,5 @@ export const openGroup = async (
     stopShipping: (error) => failed.abort(error),
     shipping: parts.movesPerHost ?? defaultMovesPerHost,
     ahead: new Set(),
-    // Whatever the control role did before it was started again.
-    mayBePrepared: moves.some(({ phase }) => phase !== 'plan'),
   }
 }
