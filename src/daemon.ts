@@ -42,6 +42,7 @@ import type { Agent } from './migrate/agent.ts'
 import { createLocalAgent } from './migrate/local-agent.ts'
 import { createRemoteAgent } from './migrate/remote-agent.ts'
 import { createTransferService } from './migrate/transfer/service.ts'
+import { createTreeDigests } from './migrate/verification/digest-service.ts'
 import { openSqliteStore } from './state/sqlite-store.ts'
 import type { Store } from './state/store.ts'
 import { createVolumePlugin } from './volume-plugin/plugin.ts'
@@ -151,6 +152,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       host,
       runtime,
       transfers,
+      digests: createTreeDigests({ exec, clock, dataDir: config.dataDir }),
       firstMount,
       version,
       agentOf: (hostId) => {

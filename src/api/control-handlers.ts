@@ -58,6 +58,18 @@ export const createControlHandlers = ({ local, clock, stop }: ControlHandlerPart
     return { status: 202, body: { groupId, moves }, location: `/v1/moves?group=${groupId}` }
   },
 
+  startVerification: async ({ params, body }, control) => {
+    const name = checkVolumeName(params.name)
+    if (body.discard) return { status: 200, body: { hosts: await control.discardDiffering(name) } }
+    const location = `/v1/volumes/${name}/verification`
+    return { status: 202, body: await control.startVerification(name), location }
+  },
+
+  inspectVerification: async ({ params }, control) => ({
+    status: 200,
+    body: await control.verification(checkVolumeName(params.name)),
+  }),
+
   listMoves: async ({ query }, control) => ({
     status: 200,
     body: pageOf(

@@ -100,6 +100,23 @@ export const endpoints = {
     keyed: true,
     answers: { 202: views.groupView, 200: views.groupPlan },
   },
+  startVerification: {
+    ...common,
+    method: 'post',
+    path: '/v1/volumes/{name}/verification',
+    summary: 'Compare the content of the owner with each replica, or join the comparison under way',
+    params: requests.volumeParams,
+    body: requests.verifyBody,
+    answers: { 202: views.verificationView, 200: views.discardedView },
+  },
+  inspectVerification: {
+    ...common,
+    method: 'get',
+    path: '/v1/volumes/{name}/verification',
+    summary: 'The comparison under way, or the last one since the control role started',
+    params: requests.volumeParams,
+    answers: { 200: views.verificationView },
+  },
   listMoves: {
     ...common,
     method: 'get',

@@ -61,6 +61,10 @@ export const startMoveBody = z
     dropMounts: z.array(z.string()).default([]),
     healthTimeoutMs: milliseconds.default(60_000),
     onlyIdle: z.boolean().default(false).openapi({ description: 'refuse unless nothing uses the volume' }),
+    verify: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'compare the content on both hosts, once the writers run again' }),
     dryRun: z.boolean().default(false).openapi({ description: 'answer the plan and do nothing' }),
   })
   .openapi('StartMove')
@@ -73,6 +77,15 @@ export const startGroupBody = startMoveBody
     }),
   })
   .openapi('StartGroup')
+
+export const verifyBody = z
+  .strictObject({
+    discard: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'instead, remove the replicas that were found to differ' }),
+  })
+  .openapi('Verify')
 
 export const issueTokenBody = z
   .strictObject({ ttlMs: z.int().min(1000).max(2_592_000_000).default(86_400_000) })

@@ -15,6 +15,39 @@ export const pageOf = <T extends z.ZodType>(item: T) =>
 const containerView = z.object({ name: z.string(), state: z.string() })
 const forecastView = z.object({ bytes: z.number(), ms: z.number(), downtimeMs: z.number() }).openapi('Forecast')
 
+export const verificationResult = z
+  .object({
+    state: z.enum(['equal', 'differs', 'failed']),
+    snapshot: z.string(),
+    algorithm: z.string(),
+    digests: texts.openapi({ description: 'by host name' }),
+    entries: z.number(),
+    bytes: z.number(),
+    differences: list(z.object({ path: z.string(), what: z.string() })).openapi({ description: 'the first ten' }),
+    reason: z.string().nullable(),
+    at: z.string(),
+  })
+  .openapi('VerificationResult')
+
+export const verificationView = z
+  .object({
+    volume: z.string(),
+    owner: z.string(),
+    state: z.enum(['running', 'equal', 'differs', 'failed']),
+    startedAt: z.string(),
+    endedAt: z.string().nullable(),
+    replicas: list(
+      z.object({
+        host: z.string(),
+        progress: z.object({ entries: z.number(), bytes: z.number() }).nullable(),
+        result: verificationResult.nullable(),
+      }),
+    ),
+  })
+  .openapi('Verification')
+
+export const discardedView = z.object({ hosts: list(z.string()) }).openapi('Discarded')
+
 export const moveView = z
   .object({
     id: z.string(),
@@ -39,6 +72,7 @@ export const moveView = z
       dropMounts: list(z.string()),
       healthTimeoutMs: z.number(),
       onlyIdle: z.boolean(),
+      verify: z.boolean().optional(),
     }),
     state: z.enum(['open', 'verified', 'committed', 'active', 'done', 'aborted']),
     phase: z.enum(phases),
@@ -50,6 +84,7 @@ export const moveView = z
     downtimeMs: z.number().nullable(),
     warnings: list(z.string()),
     error: z.object({ code: z.enum(codes), message: z.string() }).nullable(),
+    verification: verificationResult.nullable().optional(),
     progress: z
       .object({
         round: z.number(),

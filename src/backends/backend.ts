@@ -132,6 +132,11 @@ export interface SnapshotFacet {
    * what changes no content, such as the end of a file that was unlinked but open. @throws DATASET_MISSING
    */
   unchangedSince(id: VolumeId, name: string): Promise<boolean>
+  /**
+   * Gives `use` a directory that shows the snapshot, as it is now, read-only, for as long as it runs. What must be mounted for that is
+   * mounted privately and taken down after; what a crash left of it, by `open`. @throws DATASET_MISSING
+   */
+  withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T>
   /** An estimate of the bytes that changed in the live dataset since the snapshot was made. */
   changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number>
 }

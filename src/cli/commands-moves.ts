@@ -9,6 +9,7 @@ import { type Context, segment, show, showTable } from './context.ts'
 import { followGroup, followMove, summary } from './follow-move.ts'
 import type { Run } from './program.ts'
 import { waiting } from './progress.ts'
+import { receipt } from './receipt.ts'
 import { fields } from './table.ts'
 
 interface MoveOptions {
@@ -21,6 +22,7 @@ interface MoveOptions {
   readonly bwlimit?: number
   readonly dropMount?: readonly string[]
   readonly healthTimeout?: number
+  readonly verify: boolean
   readonly dryRun: boolean
   readonly detach: boolean
 }
@@ -44,6 +46,7 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .option('--bwlimit <rate>', 'bytes per second, such as 50M', parseRate)
     .option('--drop-mount <path>', 'leave the bind mount at this path behind; may be given again', collect)
     .option('--health-timeout <time>', 'wait this long for health on the target (default: 60s)', parseDuration)
+    .option('--verify', 'compare the content on both hosts afterwards, while the writers run', false)
     .option('--dry-run', 'tell bytes, time and downtime, and do nothing', false)
     .option('--detach', 'do not wait for the end', false)
     .action(
@@ -145,6 +148,7 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
     bwlimitBytes: options.bwlimit,
     dropMounts: options.dropMount,
     healthTimeoutMs: options.healthTimeout,
+    verify: options.verify || undefined,
   }),
 })
 
@@ -177,6 +181,7 @@ const describeMove = (move: MoveView): string[] => {
     ...(move.waitsFor === null ? {} : { waiting: move.waitsFor }),
     ...(forecast === null || isEnded(move) ? {} : { downtime: `about ${formatDuration(forecast.downtimeMs)}` }),
     ...(move.warnings.length === 0 ? {} : { warnings: move.warnings.join('; ') }),
+    ...(move.verification == null ? {} : { content: receipt(move.verification) }),
     ...(error === null ? {} : { error: `${error.code}: ${error.message}` }),
     ...(move.state === 'done' ? { summary: summary(move) } : {}),
   })

@@ -6,6 +6,7 @@ import { type Context, segment, show } from './context.ts'
 import { failureOf } from './failure.ts'
 import { withPatience } from './patience.ts'
 import { createProgress } from './progress.ts'
+import { receipt } from './receipt.ts'
 
 const lookMs = 200
 const patienceMs = 60_000
@@ -82,7 +83,8 @@ const throwIfFailed = (context: Context, move: MoveView): void => {
   if (!context.json) for (const warning of move.warnings) context.err(`vol: warning: ${warning}`)
   if (move.state === 'aborted' || move.error !== null) {
     const { code, message } = move.error ?? { code: 'MOVE_FAILED' as const, message: `move ${move.id} was undone` }
-    throw new DroverError(code, message, { details: { move: move.id, state: move.state } })
+    const content = move.verification == null ? {} : { verification: move.verification }
+    throw new DroverError(code, message, { details: { move: move.id, state: move.state, ...content } })
   }
 }
 
@@ -91,7 +93,8 @@ export const summary = (move: MoveView): string => {
   const downtime =
     move.downtimeMs === null ? 'no downtime: no container ran on it' : `downtime ${formatDuration(move.downtimeMs)}`
   const took = formatDuration(Date.parse(move.endedAt ?? move.startedAt) - Date.parse(move.startedAt))
-  return `moved ${move.volumeName} from ${move.from} to ${move.to}: ${formatSize(move.totalBytes)} in ${rounds}, ${took}, ${downtime}`
+  const content = move.verification == null ? '' : `, ${receipt(move.verification)}`
+  return `moved ${move.volumeName} from ${move.from} to ${move.to}: ${formatSize(move.totalBytes)} in ${rounds}, ${took}, ${downtime}${content}`
 }
 
 const goesOn = (error: unknown, move: MoveView): unknown => {

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { addClusterCommands } from './commands-cluster.ts'
 import { addEventCommands } from './commands-events.ts'
 import { addMoveCommands } from './commands-moves.ts'
+import { addVerifyCommand } from './commands-verify.ts'
 import { addVolumeCommands } from './commands-volumes.ts'
 import type { Context } from './context.ts'
 
@@ -43,6 +44,7 @@ export const createProgram = (parts: {
   addClusterCommands(program, run)
   addVolumeCommands(program, run)
   addMoveCommands(program, run)
+  addVerifyCommand(program, run)
   addEventCommands(program, run)
   return program
 }

@@ -18,6 +18,7 @@ import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
+import { Verifications } from './verify-control.ts'
 import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
 export interface ControlServiceParts {
@@ -122,6 +123,8 @@ export const createControlService = (given: ControlServiceParts): ControlService
     mayWrite: parts.mayWrite,
   })
 
+  const verifications = new Verifications(parts)
+
   /** Moves without a runner go on, and rows half made are taken back; nothing while a host has seen a newer store than ours. */
   let unfinished = true
   const takeUp = async (): Promise<void> => {
@@ -220,6 +223,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     async close() {
       stopTimer?.()
       stopSoon?.()
+      verifications.close()
       await mover.close()
       await reconciling
     },
@@ -262,6 +266,15 @@ export const createControlService = (given: ControlServiceParts): ControlService
       mover.start(cancelled)
       mover.cancel(cancelled)
       return moveView(cancelled)
+    },
+    startVerification: async (name) => {
+      await parts.mayWrite()
+      return verifications.start(name)
+    },
+    verification: (name) => verifications.latest(name),
+    discardDiffering: async (name) => {
+      await parts.mayWrite()
+      return verifications.discard(name)
     },
     hosts: async () => {
       const answers = await askAll((host) => host.ping({}))

@@ -1,6 +1,7 @@
 import type { Host } from '../domain/host.ts'
 import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { PoolInfo } from '../domain/pool.ts'
+import type { Verification } from '../domain/verification.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { StoredEvent } from '../state/store.ts'
 import type { Holder } from '../volumes/holders.ts'
@@ -72,6 +73,22 @@ export interface MovePlan {
   readonly freeBytesOnTarget: number
 }
 
+/** The last verification that `vol verify` asked for. */
+export interface VerificationView {
+  readonly volume: string
+  readonly owner: string
+  /** Of all replicas together: one that differs counts before one that could not be compared. */
+  readonly state: 'running' | Verification['state']
+  readonly startedAt: string
+  readonly endedAt: string | null
+  readonly replicas: readonly {
+    readonly host: string
+    /** What both have read; null before and after. */
+    readonly progress: { readonly entries: number; readonly bytes: number } | null
+    readonly result: Verification | null
+  }[]
+}
+
 export interface HostView extends Host {
   readonly reachable: boolean
   readonly version: string | null
@@ -104,6 +121,11 @@ export interface Control {
   }): Promise<MoveView[]>
   move(id: string): Promise<MoveView>
   cancelMove(id: string): Promise<MoveView>
+  /** Compares owner and replicas in the background, or joins the comparison under way. */
+  startVerification(name: string): Promise<VerificationView>
+  verification(name: string): Promise<VerificationView>
+  /** Removes replicas that were found to differ. @returns the hosts they were on */
+  discardDiffering(name: string): Promise<string[]>
   hosts(): Promise<HostView[]>
   removeHost(name: string): Promise<void>
   pools(): Promise<PoolView[]>

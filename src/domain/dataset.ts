@@ -22,6 +22,8 @@ export interface SnapshotRecord {
   readonly createdAt: string
   /** `move`: made by a move, ends with it or becomes the base; `user`: belongs to the volume. */
   readonly origin: 'move' | 'user'
+  /** A content proof found it unlike the same snapshot elsewhere: kept until that is settled, never a base. */
+  readonly differs?: true
 }
 
 /** Kept with the data, on its pool; it binds the data to cluster, host, pool and dataset. The disk is the truth. */
@@ -51,7 +53,7 @@ export interface DatasetRecord {
   readonly sizeBytes: number | null
   readonly labels: Readonly<Record<string, string>>
   readonly createdAt: string
-  /** When a replica may be dropped (RFC 3339); null: not a replica. */
+  /** When a replica may be dropped (RFC 3339); null: never by time, or not a replica. */
   readonly keepUntil: string | null
 }
 

@@ -1,6 +1,7 @@
 import type { Epoch } from './dataset.ts'
 import type { ErrorCode } from './errors.ts'
 import type { HostId, MoveId, VolumeId } from './ids.ts'
+import type { Verification } from './verification.ts'
 
 export const phases = [
   'plan',
@@ -31,6 +32,8 @@ export interface MoveRequest {
   readonly healthTimeoutMs: number
   /** Asked by a Mount on the target: only an idle volume may be pulled. */
   readonly onlyIdle: boolean
+  /** Compare S on both hosts once the writers run again. */
+  readonly verify?: boolean | undefined
 }
 
 /** One transfer of one snapshot. */
@@ -77,6 +80,8 @@ export interface MoveRecord {
   /** What did not stop the move but should be known: an unhealthy container, a mount left behind. */
   readonly warnings: readonly string[]
   readonly error: { readonly code: ErrorCode; readonly message: string } | null
+  /** The content proof that was asked for; null or absent: none, or not yet. */
+  readonly verification?: Verification | null
   readonly startedAt: string
   readonly endedAt: string | null
   readonly version: number

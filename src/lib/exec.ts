@@ -51,7 +51,14 @@ export interface Exec {
   spawn(argv: readonly [string, ...string[]], stdio: StdioOptions): ChildProcess
   /** Starts a module of this project in a Node process of its own, with an IPC channel. */
   fork(modulePath: string, args: readonly string[]): ChildProcess
+  /**
+   * The same for work that must disturb nobody: least processor and disk, and the kernel ends it with this process, however that
+   * happens.
+   */
+  forkQuietly(modulePath: string, args: readonly string[]): ChildProcess
 }
+
+const quietly = ['setpriv', '--pdeathsig', 'KILL', '--', 'ionice', '-t', '-c', '3', 'nice', '-n', '19'] as const
 
 const stderrTailBytes = 16_384
 
@@ -117,6 +124,17 @@ export const createExec = (logger: Logger, running = new RunningCommands(systemC
     // bin/vold's flags for a process that idles are not for one that carries data.
     const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'ipc']
     return fork(modulePath, args, { stdio, serialization: 'advanced', execArgv: [] })
+  },
+
+  forkQuietly(modulePath, args) {
+    const stdio: StdioOptions = ['ignore', 'inherit', 'inherit', 'ipc']
+    const [first, ...rest] = quietly
+    return fork(modulePath, args, {
+      stdio,
+      serialization: 'advanced',
+      execPath: first,
+      execArgv: [...rest, process.execPath],
+    })
   },
 })
 

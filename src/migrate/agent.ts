@@ -3,9 +3,11 @@ import type { DatasetRecord, Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import type { Host } from '../domain/host.ts'
 import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
 import type { PoolInfo } from '../domain/pool.ts'
+import type { Position } from '../lib/tree-digest/items.ts'
 import type { CatalogTable } from '../volumes/catalog.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
+import type { ChunkMark, DigestStatus, DigestTask, ItemView } from './verification/tree-digests.ts'
 
 /** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
 export interface MoveCommand {
@@ -55,6 +57,8 @@ export interface TargetReport {
   readonly intactSnapshots: readonly SnapshotRecord[]
   readonly problems: readonly CarryProblem[]
   readonly role: DatasetRecord['role'] | null
+  /** A content proof found the copy here unlike the owner's. */
+  readonly differs?: boolean
 }
 
 export interface TransferStatus {
@@ -172,6 +176,16 @@ export interface Agent {
   /** Resolves when the session ended, or after `waitMs` with the progress so far. */
   transferStatus(args: { sessionId: string; waitMs: number }): Promise<TransferStatus>
   abortTransfer(args: { sessionId: string }): Promise<void>
+
+  // Content proofs: tree-digests.ts has the contract.
+  digestSnapshot(args: DigestTask & { waitMs: number }): Promise<DigestStatus>
+  digestChunks(args: { verificationId: string; from: number; limit: number }): Promise<ChunkMark[]>
+  digestItems(args: DigestTask & { start: Position }): Promise<ItemView[]>
+  endDigest(args: { verificationId: string }): Promise<void>
+  /** Records what a proof found of a snapshot. One that differs is kept, and is no base, until a later proof finds it equal. */
+  noteContent(args: { volumeId: VolumeId; snapshot: string; differs: boolean }): Promise<void>
+  /** Removes the copy on this host if it is a replica that a proof found to differ. The absent is a success. @throws CONTENT_DIFFERS when it is anything else */
+  discardReplica(args: { volumeId: VolumeId }): Promise<void>
 }
 
 export interface TableUpdate {
@@ -241,6 +255,12 @@ const table: Record<AgentMethod, true> = {
   refuseTarget: true,
   transferStatus: true,
   abortTransfer: true,
+  digestSnapshot: true,
+  digestChunks: true,
+  digestItems: true,
+  endDigest: true,
+  noteContent: true,
+  discardReplica: true,
 }
 
 export const agentMethods = Object.keys(table) as AgentMethod[]

@@ -14,12 +14,15 @@ import { Sessions } from './sessions.ts'
 import { SourceSide } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
 import type { TransferService } from './transfer.ts'
+import { discardReplica, noteContent } from './verification/kept-copies.ts'
+import type { TreeDigests } from './verification/tree-digests.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface LocalAgentParts {
   readonly host: VolumeHost
   readonly runtime: ContainerRuntime
   readonly transfers: TransferService
+  readonly digests: TreeDigests
   readonly firstMount: FirstMount
   readonly version: string
   /** Another host of the cluster. @throws HOST_UNREACHABLE, NO_SUCH_HOST */
@@ -41,7 +44,7 @@ export interface LocalAgent extends Agent {
 }
 
 export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
-  const { host, runtime, transfers, firstMount } = parts
+  const { host, runtime, transfers, firstMount, digests } = parts
   const journal = new MoveJournal(host.dataDir, host.machine.files)
   const sessions = new Sessions(host.clock)
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
@@ -141,6 +144,14 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     transferStatus: ({ sessionId, waitMs }) => sessions.status(sessionId, waitMs),
     abortTransfer: ({ sessionId }) => sessions.abort(sessionId),
 
+    digestSnapshot: async ({ waitMs, ...task }) =>
+      digests.status((await host.mustHold(task.volumeId)).backend, task, waitMs),
+    digestChunks: ({ verificationId, from, limit }) => digests.chunks(verificationId, from, limit),
+    digestItems: async ({ start, ...task }) => digests.items((await host.mustHold(task.volumeId)).backend, task, start),
+    endDigest: ({ verificationId }) => digests.end(verificationId),
+    noteContent: (args) => noteContent(host, args),
+    discardReplica: ({ volumeId }) => discardReplica(host, volumeId),
+
     recover: async () => {
       await dropEndedJournals(host, journal)
       for (const { record } of await host.allHeld()) {
@@ -148,10 +159,11 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
         watchdog.watch(commandFrom(host, record, record.moveId))
       }
     },
-    sweep: () => sweep(host),
+    sweep: () => sweep(host, digests),
     close: () => {
       watchdog.close()
       host.putOff.close()
+      digests.close()
     },
   }
 }
@@ -215,9 +227,10 @@ const startReceive = async (
 
 const baseKeptMs = 24 * 3_600_000
 
-const sweep = async (host: VolumeHost): Promise<void> => {
+const sweep = async (host: VolumeHost, digests: TreeDigests): Promise<void> => {
   const now = host.clock.now()
   for (const { record } of await host.allHeld()) {
+    if (digests.busy(record.volumeId)) continue
     await host.locks.run(record.volumeId, async () => {
       const held = await host.held(record.volumeId)
       if (held === null || held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
@@ -227,7 +240,8 @@ const sweep = async (host: VolumeHost): Promise<void> => {
       }
       if (role !== 'owner') return
       const old = snapshots.filter(
-        ({ origin, createdAt }) => origin === 'move' && Date.parse(createdAt) + baseKeptMs < now,
+        ({ origin, createdAt, differs }) =>
+          origin === 'move' && differs !== true && Date.parse(createdAt) + baseKeptMs < now,
       )
       for (const snapshot of old) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
       if (old.length > 0)

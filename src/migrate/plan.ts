@@ -38,7 +38,7 @@ export const commonBase = (source: SourceObservation, target: TargetReport): Sna
 
 /**
  * From what was observed to a strategy; pure. Everything that refuses a move refuses it here, before anything is touched.
- * @throws NESTED_DATASET, VOLUME_IN_USE, CANNOT_CARRY, DIVERGED, NO_SPACE
+ * @throws NESTED_DATASET, VOLUME_IN_USE, CANNOT_CARRY, DIVERGED, CONTENT_DIFFERS, NO_SPACE
  */
 export const makePlan = (input: PlanInput): Plan => {
   const { source, target, request, volumeName, from, to } = input
@@ -108,6 +108,12 @@ export const forecastDowntimeMs = (deltaBytes: number, bytesPerSecond: number): 
   Math.round((deltaBytes / Math.max(bytesPerSecond, 1)) * 1000 + fixedDowntimeMs)
 
 const checkTargetRole = ({ target, volumeName, to }: PlanInput): void => {
+  if (target.differs === true) {
+    throw new DroverError(
+      'CONTENT_DIFFERS',
+      `the copy of volume ${volumeName} on host ${to} was found to differ from the owner's and would be overwritten; take from it what you need, then run vol verify ${volumeName} --discard`,
+    )
+  }
   if (target.role === null || target.role === 'replica' || target.role === 'refused') return
   throw new DroverError(
     'DIVERGED',

@@ -14,6 +14,7 @@ const limits: Partial<Record<AgentMethod, number>> = {
   awaitHealthy: 900_000,
   received: 120_000,
   prepare: 120_000,
+  digestItems: 600_000,
   release: 120_000,
   startContainers: 180_000,
   undoSource: 180_000,

@@ -180,6 +180,7 @@ export class SourceSide {
   }
 
   async keepAlive(command: MoveCommand): Promise<void> {
+    if (this.#host.epochs.hasEnded(command.volumeId, command.moveId)) return
     this.#watchdog.watch(command)
   }
 
@@ -379,7 +380,9 @@ export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecor
   const facet = backend.snapshots
   if (facet === undefined) return []
   const checked = await Promise.all(
-    record.snapshots.map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)),
+    record.snapshots
+      .filter(({ differs }) => differs !== true)
+      .map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)),
   )
   return checked.filter((snapshot) => snapshot !== null)
 }

@@ -8,6 +8,7 @@ import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
 import { assumedBytesPerSecond, commonBase, forecastDowntimeMs } from './plan.ts'
 import { shipRound } from './round.ts'
+import { proveContent } from './verification/prove-content.ts'
 
 const replicaKeptMs = 24 * 3_600_000
 const maxRounds = 8
@@ -137,6 +138,7 @@ export const steps: { readonly [P in Phase]: Step } = {
     const keepUntil = new Date(parts.clock.now() + replicaKeptMs).toISOString()
     await source.retire({ ...command, base, keepUntil, carried: carries(context) })
     await target.finishTarget({ ...command, base })
+    if (context.move.request.verify === true) await proveContent(context, base)
     context.move = await parts.store.finishMove(context.move.id, isoNow(parts.clock))
     parts.publish()
     return null

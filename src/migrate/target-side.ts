@@ -48,6 +48,7 @@ export class TargetSide {
       intactSnapshots: usable ? await intactOf(held) : [],
       problems,
       role: held?.record.role ?? null,
+      differs: held?.record.snapshots.some(({ differs }) => differs === true) ?? false,
     }
   }
 

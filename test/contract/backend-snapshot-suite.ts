@@ -24,6 +24,23 @@ export const snapshotSuite = (bench: BackendBench): void => {
       expect((await facet().list(id)).map((each) => each.name)).toEqual(['a-second'])
     })
 
+    test('shown read-only at a path, as it was taken', async () => {
+      const { backend, hands } = bench
+      const id = await bench.made()
+      const data = await bench.mounted(backend, id)
+      await hands.plantTree(data)
+      const before = await hands.describeTree(data)
+      await facet().create(id, 's', 'move')
+      await hands.writeFile(join(data, 'later'), 'x')
+      const shown = await facet().withPath(id, 's', (path) => hands.describeTree(join(path, 'data')))
+      expect(shown).toBe(before)
+      const writing = facet().withPath(id, 's', (path) => hands.writeFile(join(path, 'data', 'x'), 'x'))
+      await expect(writing).rejects.toMatchObject({ code: 'EROFS' })
+      await expect(facet().withPath(id, 'other', async () => {})).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+      const failing = facet().withPath(id, 's', () => Promise.reject(new Error('of the user')))
+      await expect(failing).rejects.toThrow('of the user')
+    })
+
     test.each(['..', 'a/b', '', '-x', '.hidden'])('name %j is refused', async (name) => {
       const id = await bench.made()
       await expect(facet().create(id, name, 'user')).rejects.toMatchObject({ code: 'BAD_NAME' })

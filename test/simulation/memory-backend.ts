@@ -48,6 +48,7 @@ export class MemoryBackend implements Backend {
   open(): Promise<void> {
     return this.#hand.change('pool.open', () => {
       this.#pool.trash = []
+      this.#kernel.mounts = this.#kernel.mounts.filter(({ path }) => !path.startsWith('/snapshots/'))
     })
   }
 
@@ -237,6 +238,18 @@ export class MemoryBackend implements Backend {
           if (taken.parentUuid !== live.uuid || !taken.readOnly) return false
           return live.lastChange === taken.lastChange
         }),
+      withPath: async (id, name, use) => {
+        const mount = await this.#hand.look(() => {
+          const found = at(id, name)
+          if (found === null) throw missing(id)
+          return this.#kernel.mount(`/snapshots/${id}/${name}`, 'own', id, found)
+        })
+        try {
+          return await use(mount.path)
+        } finally {
+          this.#kernel.mounts = this.#kernel.mounts.filter((other) => other !== mount)
+        }
+      },
       changedBytes: (id, since) =>
         this.#hand.look(() => {
           const live = this.#mustLive(id)

@@ -58,6 +58,8 @@ export class People {
           dropMounts: [],
           healthTimeoutMs: 10_000,
           onlyIdle: false,
+          // By when it is asked for: a further draw would make every seed another story.
+          verify: Math.floor(loop.now) % 3 === 0,
           maxDowntimeMs: act.maxDowntimeMs,
         }
         if (world.scenario.group === true) await this.#unlessDown(world.control?.startGroup(groupLabel, request))

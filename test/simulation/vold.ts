@@ -19,6 +19,7 @@ import { FirstMount } from '../../src/volumes/first-mount.ts'
 import { VolumeHost } from '../../src/volumes/host.ts'
 import { createHostVolumeService } from '../../src/volumes/host-volume-service.ts'
 import type { VolumeService } from '../../src/volumes/volume-service.ts'
+import { memoryDigests } from './digests.ts'
 import { MemoryBackend } from './memory-backend.ts'
 import type { SimProcess } from './process.ts'
 import { simRuntime } from './runtime.ts'
@@ -94,6 +95,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
     host,
     runtime,
     transfers,
+    digests: memoryDigests(sim.kernel),
     firstMount,
     version: 'simulated',
     agentOf: (hostId) => {

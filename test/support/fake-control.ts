@@ -5,6 +5,7 @@ import type {
   MovePlan,
   MoveView,
   PoolView,
+  VerificationView,
   VolumeDetail,
   VolumeView,
 } from '../../src/control/control.ts'
@@ -239,6 +240,26 @@ export class FakeControl implements Control {
     const move = this.move0(id)
     if (isEnded(move)) throw new DroverError('TOO_LATE', `move ${id} has ended; nothing was cancelled`)
     return this.put({ ...move, cancelRequested: true })
+  }
+
+  /** What `vol verify` is told, one after the other; the last again and again. */
+  verificationViews: VerificationView[] = []
+
+  async startVerification(name: string): Promise<VerificationView> {
+    this.row(name)
+    return this.verification(name)
+  }
+
+  async verification(name: string): Promise<VerificationView> {
+    const [first] = this.verificationViews
+    if (this.verificationViews.length > 1) this.verificationViews.shift()
+    if (first !== undefined) return first
+    throw new DroverError('NO_SUCH_REPLICA', `volume ${name} has no replica on any host`)
+  }
+
+  async discardDiffering(name: string): Promise<string[]> {
+    this.row(name)
+    return ['host2']
   }
 
   async hosts(): Promise<HostView[]> {

@@ -103,6 +103,12 @@ export class Snapshots implements SnapshotFacet {
     return change <= recorded.generation
   }
 
+  async withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T> {
+    const path = this.#layout.snapshot(id, name)
+    if ((await this.#command.show(path)) === null) throw missing(path)
+    return use(path)
+  }
+
   async changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number> {
     return this.#command.changedSince(this.#layout.live(id), since.generation + 1)
   }

@@ -43,7 +43,7 @@ test('every option reaches vold in its unit', async () => {
   const { run, control } = await start()
   const options = [
     ...['--pool', 'btrfs:/pool', '--max-downtime', '500ms', '--quiesce', 'pause', '--containers', 'refuse'],
-    ...['--bwlimit', '50M', '--drop-mount', '/a', '--drop-mount', '/b', '--health-timeout', '2m'],
+    ...['--bwlimit', '50M', '--drop-mount', '/a', '--drop-mount', '/b', '--health-timeout', '2m', '--verify'],
   ]
   const answer = await run('move', 'db', '--to', 'host2', ...options, '--json')
   expect(answer).toMatchObject({ status: 0, stderr: '' })
@@ -58,6 +58,7 @@ test('every option reaches vold in its unit', async () => {
     dropMounts: ['/a', '/b'],
     healthTimeoutMs: 120_000,
     onlyIdle: false,
+    verify: true,
   })
 })
 

@@ -1,0 +1,41 @@
+import type { SnapshotRecord } from '../../domain/dataset.ts'
+import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import type { VolumeHost } from '../../volumes/host.ts'
+import { checkBound, write } from '../role-change.ts'
+
+const keptAfterMs = 24 * 3_600_000
+
+/** A copy that differs may be the good one: no time removes it, and nothing is received upon it. */
+export const noteContent = (
+  host: VolumeHost,
+  { volumeId, snapshot, differs }: { volumeId: VolumeId; snapshot: string; differs: boolean },
+): Promise<void> =>
+  host.locks.run(volumeId, async () => {
+    const held = await host.held(volumeId)
+    if (held === null) return
+    checkBound(host, held)
+    const known = held.record.snapshots.find(({ name }) => name === snapshot)
+    if (known === undefined || (known.differs === true) === differs) return
+    const { differs: _, ...plain } = known
+    const noted: SnapshotRecord = differs ? { ...plain, differs } : plain
+    const keepUntil = differs ? null : new Date(host.clock.now() + keptAfterMs).toISOString()
+    await write(held, {
+      snapshots: held.record.snapshots.map((other) => (other === known ? noted : other)),
+      ...(held.record.role === 'replica' ? { keepUntil } : {}),
+    })
+  })
+
+export const discardReplica = (host: VolumeHost, volumeId: VolumeId): Promise<void> =>
+  host.locks.run(volumeId, async () => {
+    const held = await host.held(volumeId)
+    if (held === null) return
+    checkBound(host, held)
+    const { role, moveId, name, snapshots } = held.record
+    const isKept = snapshots.some(({ differs }) => differs === true)
+    if (role === 'replica' && moveId === null && isKept) return held.backend.destroy(volumeId)
+    throw new DroverError(
+      'CONTENT_DIFFERS',
+      `the copy of volume ${name} on host ${host.identity.hostName} is no replica that was found to differ; it was left alone`,
+    )
+  })
