@@ -83,6 +83,13 @@ export class Verifications {
       await agent(host).discardReplica({ volumeId: volume.id })
       await this.#parts.emit('replica.discarded', { volume: name, host: host.name })
     }
+    // What the owner kept to compare with is a base like any other again.
+    const owner = held.find(({ host }) => host.id === volume.ownerHostId)
+    for (const { name: snapshot, differs } of owner?.holding.record.snapshots ?? []) {
+      if (owner !== undefined && differs === true) {
+        await agent(owner.host).noteContent({ volumeId: volume.id, snapshot, differs: false })
+      }
+    }
     return differing.map(({ host }) => host.name)
   }
 

@@ -27,6 +27,7 @@ export interface MemoryHost {
   readonly files: Files
   readonly backend: MemoryBackend
   readonly pool: MemoryPool
+  readonly kernel: Kernel
 }
 
 /** A host whose disk, pool and mounts are in memory. */
@@ -50,5 +51,5 @@ export const memoryHost = async (): Promise<MemoryHost> => {
     logger: silentLogger,
     identity: { clusterId: clusterId('c'.repeat(26)), hostId: hostId('h'.repeat(26)), hostName: 'host1' },
   })
-  return { host, files, backend, pool }
+  return { host, files, backend, pool, kernel }
 }

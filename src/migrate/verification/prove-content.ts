@@ -12,17 +12,17 @@ import { endVerification, type VerifyArgs, verifySnapshot } from './verify-snaps
  */
 export const proveContent = async (context: MoveContext, snapshot: string): Promise<void> => {
   const { command, parts, sourceHost, targetHost, source, target } = context
+  const args: VerifyArgs = {
+    verificationId: command.moveId,
+    volumeId: command.volumeId,
+    sides: [
+      { host: targetHost.name, agent: target, snapshot },
+      { host: sourceHost.name, agent: source, snapshot },
+    ],
+    clock: parts.clock,
+    signal: context.signal,
+  }
   if (context.move.verification == null) {
-    const args: VerifyArgs = {
-      verificationId: command.moveId,
-      volumeId: command.volumeId,
-      sides: [
-        { host: targetHost.name, agent: target, snapshot },
-        { host: sourceHost.name, agent: source, snapshot },
-      ],
-      clock: parts.clock,
-      signal: context.signal,
-    }
     const verification = await verifySnapshot(args).catch((error: unknown) => failed(context, snapshot, error))
     if (verification.state !== 'failed') {
       const note = { volumeId: command.volumeId, snapshot, differs: verification.state === 'differs' }
@@ -31,8 +31,8 @@ export const proveContent = async (context: MoveContext, snapshot: string): Prom
     await journal(context, { verification, ...outcome(context, verification) })
     const { state, entries, bytes, digests, differences } = verification
     await parts.emit('move.verified', eventData(context, { state, snapshot, entries, bytes, digests, differences }))
-    await endVerification(args)
   }
+  await endVerification(args)
 }
 
 const failed = (context: MoveContext, snapshot: string, error: unknown): Verification => {
