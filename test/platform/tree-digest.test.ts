@@ -24,6 +24,7 @@ beforeAll(async () => {
   setXattr(at('live/data/empty'), 'system.posix_acl_default', acl(5))
   const perl = 'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0) or die; bind(S, sockaddr_un($ARGV[0])) or die "$!"'
   await sh('perl', '-e', perl, at('live/data/socket'))
+  await sh('btrfs', 'subvolume', 'snapshot', '-r', at('live'), at('planted'))
 })
 afterAll(() => pool?.dispose())
 
@@ -46,10 +47,10 @@ function acl(rights: number): Buffer {
   return bytes
 }
 
-/** A writable copy of what was planted, as the snapshot it came from has it. */
+/** A writable copy of what was planted. */
 const copy = async (): Promise<string> => {
   const path = at(`copy-${count++}`)
-  await sh('btrfs', 'subvolume', 'snapshot', at('live'), path)
+  await sh('btrfs', 'subvolume', 'snapshot', at('planted'), path)
   return path
 }
 
