@@ -1,4 +1,4 @@
-import { readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { isErrno } from './files.ts'
 import { allMounts, type MountEntry } from './mountinfo.ts'
@@ -72,7 +72,7 @@ const openedBy = async (pid: string, mark: DatasetMark): Promise<DatasetOpener |
   for (const link of ['cwd', 'root', 'exe']) {
     if (await isOn(`/proc/${pid}/${link}`, mark)) what.push(link)
   }
-  for (const fd of await entriesOf(`/proc/${pid}/fd`)) {
+  for (const fd of entriesOf(`/proc/${pid}/fd`)) {
     // Most descriptors are sockets and pipes: the link says so at once, and never waits for a file system.
     if (linkOf(`/proc/${pid}/fd/${fd}`)?.startsWith('/') && (await isOn(`/proc/${pid}/fd/${fd}`, mark)))
       what.push(`fd ${fd}`)
@@ -96,7 +96,9 @@ export const containerIdOf = (cgroup: string): string | null =>
 const maps = async (pid: string, mark: DatasetMark): Promise<boolean> => {
   const [major = '', minor = ''] = mark.device.split(':')
   const device = `${Number(major).toString(16).padStart(2, '0')}:${Number(minor).toString(16).padStart(2, '0')}`
-  for (const line of ((await readQuietly(`/proc/${pid}/maps`)) ?? '').split('\n')) {
+  const text = (await readQuietly(`/proc/${pid}/maps`)) ?? ''
+  if (!text.includes(` ${device} `)) return false
+  for (const line of text.split('\n')) {
     const [range = '', , , lineDevice] = line.split(' ', 4)
     if (lineDevice !== device) continue
     const short = range.split('-').map((end) => end.replace(/^0+(?=.)/, ''))
@@ -122,7 +124,14 @@ const linkOf = (path: string): string | null => {
   }
 }
 
-const entriesOf = async (path: string): Promise<string[]> => (await unlessGone(readdir(path))) ?? []
+const entriesOf = (path: string): string[] => {
+  try {
+    return readdirSync(path)
+  } catch (error) {
+    if (isErrno(error, ...goneCodes)) return []
+    throw error
+  }
+}
 
 const readQuietly = (path: string): Promise<string | null> => unlessGone(readFile(path, 'utf8'))
 
