@@ -10,12 +10,22 @@ import type { Argv } from '../backends/backend.ts'
  * host that the session was opened for, then frames with a running digest, then an acknowledgement after
  * the receiving command ended well. On a plain link the preambles carry the ticket, and GO and acknowledgement
  * go over a second connection.
+ *
+ * Over TLS the session outlives its link. When that breaks or falls silent, the sender connects again with the same preamble, proves itself as
+ * before and by the digest's key, is told which byte to go on from, and sends from there what it has kept: all that
+ * was not acknowledged, at most 64 MiB. Neither command notices. On a plain link a break ends the transfer.
  */
 export interface TransferResult {
   readonly bytes: number
   readonly ms: number
   /** Digest of the stream as text, equal at both ends and at no other transfer. Null on a trusted plain link. */
   readonly digest: string | null
+  /** Bytes of the stream that were sent more than once, since a link broke; told by the sender. */
+  readonly resentBytes: number
+  /** Links after the first. */
+  readonly reconnects: number
+  /** What went over the links to carry `bytes`: more by frames and what was sent again, less by `compress`. */
+  readonly wireBytes: number
 }
 
 export interface TransferProgress {
@@ -37,6 +47,8 @@ export interface ReceiveSpec {
   readonly plain: boolean
   /** With `plain`: a random word of at least 32 characters, told to both ends over the control channel, good for this session only. */
   readonly ticket?: string
+  /** As in SendSpec. */
+  readonly patienceMs?: number
 }
 
 export interface SendSpec {
@@ -48,8 +60,12 @@ export interface SendSpec {
   readonly plain: boolean
   /** As in ReceiveSpec. */
   readonly ticket?: string
-  /** Bytes per second. */
+  /** Bytes per second, on the wire. */
   readonly bwlimitBytes: number | null
+  /** `none` unless given. Only with `plain: false`. */
+  readonly compress?: 'none' | 'zstd'
+  /** So long a session goes on without a link; 60 s unless given. */
+  readonly patienceMs?: number
 }
 
 export interface Transfer {

@@ -140,7 +140,9 @@ export class Streams {
         from.settle(streamFailed('the receiver ended'))
         return
       }
-      const result: TransferResult = { bytes: stream.bytes, ms: this.#loop.now - started, digest }
+      const { bytes } = stream
+      const wire = { resentBytes: 0, reconnects: 0, wireBytes: bytes }
+      const result: TransferResult = { bytes, ms: this.#loop.now - started, digest, ...wire }
       to.settle(corrupt ? { ...result, digest: `${digest}, corrupted` } : result)
       // The last acknowledgement may be lost.
       this.#loop.after(this.#random.next() * 5, () =>

@@ -1,33 +1,50 @@
 /**
  * Inside TLS, from sender to receiver. A frame is a header of 8 bytes (kind, three zero bytes, length as a big-endian 32-bit number)
- * and its body. `hello`: the digest's key. `data`: bytes of the stream. `end`: byte count (64 bits) and digest as text.
- * `failure`: a sentence. `alive`: nothing, so that a silent link is told from a slow command.
+ * and its body. `hello`, first on every link: the session's digest key and the link's number. `data`: bytes of the stream. `packed`:
+ * the same under zstd, behind their count. `end`: byte count (64 bits) and digest as text. `failure`: a sentence. `alive`: nothing, so that a silent link
+ * is told from a slow command. `done`: the verdict was heard, nobody will call again.
  */
 export const headerBytes = 8
-export const frameKinds = { hello: 1, data: 2, end: 3, failure: 4, alive: 5 } as const
+export const frameKinds = { hello: 1, data: 2, end: 3, failure: 4, alive: 5, packed: 6, done: 7 } as const
 export type FrameKind = keyof typeof frameKinds
 
-/** A control frame's body is held in memory whole; data goes by in pieces. */
+/** These are held in memory whole; data goes by in pieces. */
 const maxControlBytes = 16_384
+const maxPackedBytes = 2 ** 20
 const maxDataBytes = 64 * 2 ** 20
+
+const maxBodyBytes = (kind: FrameKind): number => {
+  if (kind === 'data') return maxDataBytes
+  return kind === 'packed' ? maxPackedBytes : maxControlBytes
+}
 
 export const writeHeader = (buffer: Buffer, kind: FrameKind, bodyBytes: number): void => {
   buffer.writeUInt32BE(frameKinds[kind] << 24, 0)
   buffer.writeUInt32BE(bodyBytes, 4)
 }
 
-export const controlFrame = (kind: FrameKind, body: Uint8Array = new Uint8Array(0)): Buffer => {
-  const frame = Buffer.alloc(headerBytes + body.length)
-  writeHeader(frame, kind, body.length)
-  frame.set(body, headerBytes)
+export const controlFrame = (kind: FrameKind, ...parts: readonly Uint8Array[]): Buffer => {
+  const header = Buffer.alloc(headerBytes)
+  const frame = Buffer.concat([header, ...parts])
+  writeHeader(frame, kind, frame.length - headerBytes)
   return frame
 }
 
+export const helloFrame = (key: Uint8Array, link: number): Buffer => {
+  const number = Buffer.alloc(4)
+  number.writeUInt32BE(link, 0)
+  return controlFrame('hello', key, number)
+}
+
+export const parseHello = (body: Buffer, keyBytes: number): { key: Buffer; link: number } => {
+  if (body.length !== keyBytes + 4) throw new Error('the hello frame is too short or too long')
+  return { key: body.subarray(0, keyBytes), link: body.readUInt32BE(keyBytes) }
+}
+
 export const endFrame = (bytes: number, digest: string): Buffer => {
-  const body = Buffer.alloc(8 + digest.length)
-  body.writeBigUInt64BE(BigInt(bytes), 0)
-  body.write(digest, 8, 'latin1')
-  return controlFrame('end', body)
+  const count = Buffer.alloc(8)
+  count.writeBigUInt64BE(BigInt(bytes), 0)
+  return controlFrame('end', count, Buffer.from(digest, 'latin1'))
 }
 
 export const parseEnd = (body: Buffer): { bytes: number; digest: string } => {
@@ -53,8 +70,7 @@ export const createFrameParser = (handler: FrameHandler): ((piece: Buffer) => vo
     const known = (Object.keys(frameKinds) as FrameKind[]).find((name) => frameKinds[name] === code)
     bodyLeft = header.readUInt32BE(4)
     if (known === undefined || (header.readUInt32BE(0) & 0xffffff) !== 0) throw new Error('the peer sent no frame')
-    if (bodyLeft > (known === 'data' ? maxDataBytes : maxControlBytes))
-      throw new Error('the peer sent too long a frame')
+    if (bodyLeft > maxBodyBytes(known)) throw new Error('the peer sent too long a frame')
     kind = known
   }
   const finish = () => {

@@ -6,8 +6,8 @@ export type Order =
   | { readonly kind: 'receive'; readonly spec: ReceiveSpec; readonly identity: TlsIdentity }
   /** Nothing to do yet: run through everything once, so that the real order finds its code compiled. */
   | { readonly kind: 'rehearse'; readonly identity: TlsIdentity }
-  | { readonly kind: 'socket'; readonly channel: Channel }
-  | { readonly kind: 'go'; readonly channel: Channel }
+  | { readonly kind: 'socket'; readonly channel: Channel; readonly connection: number }
+  | { readonly kind: 'go'; readonly connection: number }
   | { readonly kind: 'abort'; readonly reason: string }
 
 /** What a connection on the data port is for; `status` stands beside `data` on trusted plain links only. */

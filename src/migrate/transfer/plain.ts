@@ -6,7 +6,7 @@ import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
 import { type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { asStreamFailure, streamFailed } from './failure.ts'
-import { closeGently, type LinkWatch, watchLink } from './link.ts'
+import { closeGently, type LinkWatch, plainTimes, watchLink } from './link.ts'
 import { formatMessage, type ReceiverMessage, readMessages } from './messages.ts'
 import { type FrameSource, startSource } from './source.ts'
 import type { Task } from './task.ts'
@@ -50,7 +50,7 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
     const { bytes } = await Promise.race([verdict.ok, verdict.failed, task.aborted])
     verdict.watch.release()
     status.end()
-    return { bytes, digest: null, ms: Math.round(task.clock.monotonic() - startedAt) }
+    return plainResult(bytes, task.clock.monotonic() - startedAt)
   } catch (error) {
     return giveUp(error, `sending to host ${spec.peerHostId}`, { command, verdict, status })
   }
@@ -106,11 +106,16 @@ export const receivePlainly = async (
       status.write(formatMessage({ kind: 'ok', bytes, digest: null }), (error) => (error ? reject(error) : resolve()))
     })
     await closeGently(status)
-    return { bytes, digest: null, ms: Math.round(task.clock.monotonic() - startedAt) }
+    return plainResult(bytes, task.clock.monotonic() - startedAt)
   } catch (error) {
     return giveUp(error, `receiving from host ${spec.peerHostId}`, { command, verdict, status })
   }
 }
+
+const plainResult = (bytes: number, ms: number): TransferResult => ({
+  ...{ bytes, digest: null, ms: Math.round(ms) },
+  ...{ resentBytes: 0, reconnects: 0, wireBytes: bytes },
+})
 
 /** For so long we wait for the other account of one failure. */
 const accountMs = 500
@@ -156,9 +161,9 @@ const listen = (status: Socket, peer: string, task: Task, count?: () => number):
     status,
     peer,
     task.clock,
+    count === undefined ? plainTimes : { ...plainTimes, aliveEveryMs: progressMs },
     () => true,
     () => status.write(formatMessage({ kind: 'alive', bytes: count?.() ?? 0 })),
-    count === undefined ? undefined : progressMs,
   )
   readMessages(status, (message) => {
     watch.heard()

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { asDroverError } from '../../domain/errors.ts'
 import { systemClock } from '../../lib/clock.ts'
 import type { ReceiveSpec, SendSpec, TlsIdentity, TransferResult } from '../transfer.ts'
+import { type Arrivals, createArrivals } from './arrivals.ts'
 import { streamFailed } from './failure.ts'
 import type { Channel, Order, Report } from './ipc.ts'
 import { receivePlainly, sendPlainly } from './plain.ts'
@@ -23,8 +24,9 @@ const report = (message: Report, then?: () => void): void => {
 /** What `vold` tells about the order that is being carried out. */
 interface Job {
   readonly aborted: PromiseWithResolvers<never>
-  readonly sockets: Map<Channel, Socket>
-  readonly arrivals: Readonly<Record<Channel, PromiseWithResolvers<Socket>>>
+  /** Connections that `vold` still has a copy of, by number. */
+  readonly sockets: Map<number, { channel: Channel; socket: Socket }>
+  readonly arrivals: Readonly<Record<Channel, Arrivals>>
 }
 
 let job: Job | null = null
@@ -34,7 +36,7 @@ const begin = (work: (task: Task, job: Job) => Promise<TransferResult>, identity
   const mine: Job = {
     aborted: Promise.withResolvers<never>(),
     sockets: new Map(),
-    arrivals: { data: Promise.withResolvers<Socket>(), status: Promise.withResolvers<Socket>() },
+    arrivals: { data: createArrivals(), status: createArrivals() },
   }
   mine.aborted.promise.catch(() => {})
   job = mine
@@ -70,20 +72,20 @@ const send = (spec: SendSpec, identity: TlsIdentity) =>
 
 const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
   begin(async (task, { arrivals }) => {
-    const data = await Promise.race([arrivals.data.promise, task.aborted])
-    if (!spec.plain) return receiveSecurely(spec, data, task)
-    const status = await Promise.race([arrivals.status.promise, task.aborted])
+    const data = await Promise.race([arrivals.data.first, task.aborted])
+    if (!spec.plain) return receiveSecurely(spec, arrivals.data, task)
+    const status = await Promise.race([arrivals.status.first, task.aborted])
     // It counts what its command reads, and must not count the rehearsal's.
     await rehearsal
     return receivePlainly(spec, { data, status }, task)
   }, identity)
 
-const takeSocket = (channel: Channel, socket: Socket): void => {
+const takeSocket = (channel: Channel, connection: number, socket: Socket): void => {
   // Until its reader takes it over nobody else listens for a reset.
   socket.on('error', () => {})
   if (job === null) return void socket.destroy()
   socket.setNoDelay(true).setKeepAlive(true, 10_000)
-  job.sockets.set(channel, socket)
+  job.sockets.set(connection, { channel, socket })
 }
 
 process.on('message', (order: Order, socket: unknown) => {
@@ -92,9 +94,10 @@ process.on('message', (order: Order, socket: unknown) => {
   else if (order.kind === 'rehearse') rehearsal = rehearse(order.identity).catch(() => {})
   else if (order.kind === 'abort') job?.aborted.reject(streamFailed(order.reason))
   else if (order.kind === 'go') {
-    const routed = job?.sockets.get(order.channel)
-    if (routed !== undefined) job?.arrivals[order.channel].resolve(routed)
-  } else if (socket !== undefined) takeSocket(order.channel, socket as Socket)
+    const routed = job?.sockets.get(order.connection)
+    job?.sockets.delete(order.connection)
+    if (routed !== undefined) job?.arrivals[routed.channel].add(routed.socket)
+  } else if (socket !== undefined) takeSocket(order.channel, order.connection, socket as Socket)
 })
 
 // `vold` is gone: nobody wants the outcome. The command ends with this process.

@@ -1,132 +1,169 @@
+import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { ReceiveSpec, TransferResult } from '../transfer.ts'
 import { type StreamCommand, startCommand } from './command.ts'
-import { createDigest, digestKeyBytes, type StreamDigest } from './digest.ts'
-import { asStreamFailure, streamFailed } from './failure.ts'
-import { createFrameParser, parseEnd } from './frames.ts'
-import { closeGently, watchLink } from './link.ts'
+import { asStreamFailure, isStranger, linkLost, streamFailed } from './failure.ts'
+import { closeGently } from './link.ts'
 import { formatMessage } from './messages.ts'
+import { type Arriving, arriveOver } from './receive-link.ts'
+import { defaultPatienceMs, receiverGraceMs } from './redial.ts'
 import { secureAsReceiver } from './secure.ts'
-import { createSink } from './sink.ts'
+import { type ArrivingStream, createArrivingStream } from './stream-arrival.ts'
 import type { Task } from './task.ts'
 
-const blockBytes = 256 * 1024
+/** Connections that `vold` routed here: one for each link of the session. */
+export interface Connections {
+  /** Hands over those that are there and each that comes. */
+  onEach(take: (socket: Socket) => void): void
+}
 
-/** The receiving end over mutual TLS, on a connection that `vold` routed here. @throws STREAM_FAILED; the command is gone then. */
-export const receiveSecurely = async (spec: ReceiveSpec, socket: Socket, task: Task): Promise<TransferResult> => {
+/** Whoever knows a session's id can connect; so many at most are heard at a time. */
+const maxUnproved = 8
+
+/**
+ * The receiving end over mutual TLS: one command, one digest, and as many links as it takes. A link counts once its certificate is
+ * that of the session's peer and its hello has the session's key and a number above all before; it then takes the place of the
+ * one before. Whatever fails that is dropped, and the session is none the worse.
+ * @throws STREAM_FAILED; the command is gone then. `lost`: for want of a link
+ */
+export const receiveSecurely = async (spec: ReceiveSpec, from: Connections, task: Task): Promise<TransferResult> => {
   const startedAt = task.clock.monotonic()
-  let command: StreamCommand | null = null
-  let link: TLSSocket | null = null
+  const session = createSession(spec, task)
+  from.onEach((socket) => void session.offer(socket))
   try {
-    socket.write('GO\n')
-    const securing = secureAsReceiver(socket, task.identity, spec.peerHostId)
-    link = await Promise.race([securing, task.aborted])
-    command = startCommand(spec.argv, 'pipe', 'ignore')
-    const received = await receiveStream(link, command, spec, task)
-    return { ...received, ms: Math.round(task.clock.monotonic() - startedAt) }
+    const claimed = await Promise.race([session.stream, session.failed, task.aborted])
+    await session.conclude(claimed)
+    const ms = Math.round(task.clock.monotonic() - startedAt)
+    const { links, wireBytes } = session.counts()
+    return { ...claimed, ms, resentBytes: 0, wireBytes, reconnects: Math.max(0, links - 1) }
   } catch (error) {
     const failure = asStreamFailure(error, `receiving from host ${spec.peerHostId}`)
-    await command?.kill()
-    if (link === null) socket.destroy()
-    else {
-      if (link.writable) link.write(formatMessage({ kind: 'failed', message: failure.message.slice(0, 4000) }))
-      await closeGently(link)
-    }
+    await session.giveUp(failure.message)
     throw failure
   }
 }
 
-const receiveStream = async (
-  link: TLSSocket,
-  command: StreamCommand,
-  spec: ReceiveSpec,
-  task: Task,
-): Promise<{ bytes: number; digest: string }> => {
-  const watch = watchLink(
-    link,
-    spec.peerHostId,
-    task.clock,
-    () => !link.isPaused(),
-    () => link.write(formatMessage({ kind: 'alive', bytes: 0 })),
+const createSession = (spec: ReceiveSpec, task: Task) => {
+  const { clock, identity } = task
+  const patienceMs = (spec.patienceMs ?? defaultPatienceMs) + receiverGraceMs
+  const failed = Promise.withResolvers<never>()
+  failed.promise.catch(() => {})
+  const stream = Promise.withResolvers<{ bytes: number; digest: string }>()
+  stream.promise.catch(() => {})
+  const doneHeard = Promise.withResolvers<void>()
+  let command: StreamCommand | null = null
+  let arriving: ArrivingStream | null = null
+  let current: { link: TLSSocket; over: Arriving } | null = null
+  let verdict: string | null = null
+  let lastNumber = 0
+  let links = 0
+  let wireBytes = 0
+  let unproved = 0
+  let aloneSince = clock.monotonic()
+  let lastWords = 'nobody came'
+
+  const patience = setInterval(
+    () => {
+      if (current === null && clock.monotonic() - aloneSince > patienceMs) {
+        failed.reject(linkLost(`no link from host ${spec.peerHostId} for ${patienceMs / 1000} s: ${lastWords}`))
+      }
+    },
+    Math.min(1_000, patienceMs / 4),
   )
-  const early = command.ended.then(() => {
-    throw streamFailed(`${spec.argv.join(' ')} ended before the stream did`)
-  })
-  early.catch(() => {})
-  try {
-    const arriving = arrive(link, command, spec, task, watch.heard)
-    const claimed = await Promise.race([arriving.ended, early, watch.broken, task.aborted])
-    await Promise.race([arriving.finish(), command.ended.then(() => {}), watch.broken, task.aborted])
-    await Promise.race([command.ended, watch.broken, task.aborted])
-    await new Promise<void>((resolve, reject) => {
-      watch.release()
-      link.write(formatMessage({ kind: 'ok', ...claimed }), (error) => (error ? reject(error) : resolve()))
+
+  const start = (): StreamCommand => {
+    if (command !== null) return command
+    const started = startCommand(spec.argv, 'pipe', 'ignore')
+    const { stdin } = started.child
+    if (stdin === null) throw new Error('the command has no input')
+    command = started
+    const end = started.ended.then(() => {
+      // Its end before that of the stream is a failure, whatever it says.
+      if (arriving?.claimed !== true) throw streamFailed(`${spec.argv.join(' ')} ended before the stream did`)
     })
-    await closeGently(link)
-    return claimed
-  } finally {
-    watch.release()
+    end.catch(failed.reject)
+    return started
   }
-}
-
-interface Arrival {
-  /** The sender said that this was all, and what it counted is what came. */
-  readonly ended: Promise<{ bytes: number; digest: string }>
-  /** Hands the rest to the command and closes its input. */
-  finish(): Promise<void>
-}
-
-const arrive = (link: TLSSocket, command: StreamCommand, spec: ReceiveSpec, task: Task, heard: () => void): Arrival => {
-  const { stdin } = command.child
-  if (stdin === null) throw new Error('the command has no input')
-  const ended = Promise.withResolvers<{ bytes: number; digest: string }>()
-  ended.promise.catch(() => {})
-  // A command that ends early is told by its exit status, which says more than EPIPE.
-  stdin.on('error', () => {})
-  let digest: StreamDigest | null = null
-  let bytes = 0
-  const sink = createSink(
-    stdin,
-    blockBytes,
-    (block) => {
-      digest?.update(block)
-      bytes += block.length
-      task.progress(bytes)
-    },
-    () => link.resume(),
-  )
-  const parse = createFrameParser({
-    data: (piece) => {
-      if (digest === null) throw new Error('data came before the digest key')
-      if (sink.push(piece)) link.pause()
-    },
-    control: (kind, body) => {
-      if (kind === 'hello' && digest === null && body.length === digestKeyBytes) digest = createDigest(body)
-      else if (kind === 'failure')
-        ended.reject(streamFailed(`host ${spec.peerHostId} failed to send: ${body.toString()}`))
-      else if (kind === 'end' && digest !== null) ended.resolve(checkEnd(body))
-      else if (kind !== 'alive') throw new Error(`the peer sent ${kind} out of order`)
-    },
-  })
-  const checkEnd = (body: Buffer) => {
-    const claimed = parseEnd(body)
-    sink.flush()
-    const text = digest?.end() ?? ''
-    if (claimed.bytes !== bytes) {
-      throw new Error(`${bytes} bytes came of ${claimed.bytes}`)
-    }
-    if (claimed.digest !== text) throw new Error(`the digest of ${bytes} bytes is not the sender's`)
-    return claimed
+  const accept = (link: TLSSocket, over: Arriving, key: Buffer, number: number): ArrivingStream | null => {
+    const { stdin } = start().child
+    if (stdin === null || number <= lastNumber) return null
+    if (arriving !== null && !timingSafeEqual(arriving.key, key)) return null
+    arriving ??= createArrivingStream(stdin, key, {
+      progress: task.progress,
+      drained: () => current?.link.resume(),
+      ended: stream.resolve,
+    })
+    current?.over.drop()
+    current = { link, over }
+    lastNumber = number
+    links += 1
+    // Of a session's first link nothing can have come before.
+    if (number > 1) link.write(formatMessage({ kind: 'resume', bytes: arriving.taken }))
+    if (verdict !== null) link.write(verdict)
+    return arriving
   }
-  link.on('data', (piece: Buffer) => {
-    heard()
+  const offer = async (socket: Socket): Promise<void> => {
+    if (unproved >= maxUnproved) return void socket.destroy()
+    unproved += 1
+    socket.on('error', () => {})
+    let over: Arriving | null = null
     try {
-      parse(piece)
+      socket.write('GO\n')
+      const link = await secureAsReceiver(socket, identity, spec.peerHostId)
+      start()
+      const mine = arriveOver(link, spec.peerHostId, task, {
+        accept: (key, number) => accept(link, mine, key, number),
+        came: (bytes) => {
+          wireBytes += bytes
+        },
+      })
+      over = mine
+      await mine.accepted
+      mine.broken.catch((error) => {
+        if (current?.over !== mine) return
+        link.destroy()
+        current = null
+        aloneSince = mine.heardAt()
+        lastWords = asStreamFailure(error, 'the link broke').message
+      })
+      mine.failed.catch(failed.reject)
+      mine.done.then(doneHeard.resolve, () => {})
     } catch (error) {
-      ended.reject(asStreamFailure(error, `the stream from host ${spec.peerHostId} is damaged`))
-      link.removeAllListeners('data')
+      over?.drop()
+      // A stranger is being told so, and goes by himself.
+      if (!isStranger(error)) socket.destroy()
+      lastWords = asStreamFailure(error, 'a link was not taken').message
+    } finally {
+      unproved -= 1
     }
-  })
-  return { ended: ended.promise, finish: sink.end }
+  }
+  return {
+    stream: stream.promise,
+    failed: failed.promise,
+    counts: () => ({ links, wireBytes }),
+    offer,
+    /** Hands the rest to the command, awaits its end, and tells the sender until it has heard. */
+    async conclude(claimed: { bytes: number; digest: string }): Promise<void> {
+      const running = start()
+      await Promise.race([arriving?.finish(), running.ended, failed.promise, task.aborted])
+      await Promise.race([running.ended, failed.promise, task.aborted])
+      verdict = formatMessage({ kind: 'ok', ...claimed })
+      current?.link.write(verdict)
+      // Decided; who never says that he heard has gone.
+      await Promise.race([doneHeard.promise, failed.promise.catch(() => {}), task.aborted])
+      clearInterval(patience)
+      current?.over.release()
+      if (current !== null) await closeGently(current.link)
+    },
+    async giveUp(message: string): Promise<void> {
+      clearInterval(patience)
+      await command?.kill()
+      if (current === null) return
+      current.over.release()
+      const { link } = current
+      if (link.writable) link.write(formatMessage({ kind: 'failed', message: message.slice(0, 4000) }))
+      await closeGently(link)
+    },
+  }
 }

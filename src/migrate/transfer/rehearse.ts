@@ -20,7 +20,7 @@ export const rehearse = async (identity: TlsIdentity): Promise<void> => {
   const common = { sessionId: 'rehearsal', peerHostId, plain: false }
   const task = { identity, clock: systemClock, aborted: new Promise<never>(() => {}), progress: () => {} }
   await Promise.all([
-    receiveSecurely({ ...common, argv: ['cat'] }, far, task),
+    receiveSecurely({ ...common, argv: ['cat'] }, { onEach: (take) => take(far) }, task),
     sendSecurely(
       { ...common, argv: ['head', '-c', String(rehearsedBytes), '/dev/zero'], address: 'nowhere', bwlimitBytes: null },
       task,

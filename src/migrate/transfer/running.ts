@@ -27,6 +27,7 @@ export const runTransfer = (
   let killer: NodeJS.Timeout | null = null
   let outcome: Exclude<Report, { kind: 'progress' }> | null = null
   let ending: string | null = null
+  let connections = 0
 
   /** Once it is done the process may be another transfer's. */
   const tell = (message: Order) => {
@@ -77,10 +78,12 @@ export const runTransfer = (
     abort: () => end(`session ${sessionId} was called off`),
     end,
     route(channel, socket) {
-      if (outcome !== null) return void socket.destroy()
+      if (outcome !== null || !child.connected) return void socket.destroy()
       // Our copy is closed only when the process has its own. Were GO said before, we could read what is the process's.
-      child.send({ kind: 'socket', channel } satisfies Order, socket, {}, (error) => {
-        if (error === null) tell({ kind: 'go', channel })
+      connections += 1
+      const connection = connections
+      child.send({ kind: 'socket', channel, connection } satisfies Order, socket, {}, (error) => {
+        if (error === null) tell({ kind: 'go', connection })
         else socket.destroy()
       })
     },

@@ -21,7 +21,7 @@ const maxUnrouted = 256
 interface Session {
   readonly spec: ReceiveSpec
   readonly running: RunningTransfer
-  /** Each kind of connection is taken once. */
+  /** On a plain link each kind of connection is taken once. Over TLS the process tells the peer from others, and takes another link from it. */
   readonly taken: Set<string>
   readonly arrived: () => void
 }
@@ -80,7 +80,8 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
       ? preamble.ticket !== null && sameTicket(preamble.ticket, spec.ticket ?? '')
       : preamble.ticket === null
     if (!ticketFits) return refuse(socket, `session ${preamble.sessionId} has another ticket`)
-    if (session.taken.has(preamble.channel)) return refuse(socket, `session ${preamble.sessionId} has its peer already`)
+    if (spec.plain && session.taken.has(preamble.channel))
+      return refuse(socket, `session ${preamble.sessionId} has its peer already`)
     session.taken.add(preamble.channel)
     session.running.route(preamble.channel, socket)
     if (session.taken.size === (spec.plain ? 2 : 1)) session.arrived()

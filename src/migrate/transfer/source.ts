@@ -13,24 +13,42 @@ export interface FrameSource {
   release(frame: Buffer): void
 }
 
-/** One being filled, one being sent, and between them enough for command and link not to wait for each other. */
-const frames = 16
+/** So many wait for the link, at most: enough for command and link not to wait for each other. */
+const readAhead = 16
+/** So many are kept when nobody needs them; the others a held-up link has made go back to the system. */
+const spare = 32
 
 /**
  * Starts the command.
  * @param bodyBytes size of a full frame without its header; only the last is shorter
  * @param reserved bytes left free in front of each
+ * @param heldBytes what the caller may keep unreleased; frames are made as they are needed
  */
-export const startSource = async (argv: Argv, bodyBytes: number, reserved: number): Promise<FrameSource> => {
+export const startSource = async (
+  argv: Argv,
+  bodyBytes: number,
+  reserved: number,
+  heldBytes = 0,
+): Promise<FrameSource> => {
   const size = reserved + bodyBytes
-  const free: Buffer[] = Array.from({ length: frames - 1 }, () => Buffer.allocUnsafeSlow(size))
+  const most = readAhead + Math.floor(heldBytes / size)
+  const free: Buffer[] = []
   const full: Buffer[] = []
-  let current: Buffer = Buffer.allocUnsafeSlow(size)
-  let fill = reserved
+  let made = 0
   let ended = false
   let failure: Error | null = null
   let wake: (() => void) | null = null
 
+  const take = (): Buffer => {
+    const frame = free.pop()
+    if (frame !== undefined) return frame
+    made += 1
+    return Buffer.allocUnsafeSlow(size)
+  }
+  let current = take()
+  let fill = reserved
+
+  const mayRead = () => full.length < readAhead - 1 && (free.length > 0 || made < most)
   const ready = () => {
     wake?.()
     wake = null
@@ -47,8 +65,8 @@ export const startSource = async (argv: Argv, bodyBytes: number, reserved: numbe
       if (fill < size) return true
       push()
       // Which buffer the next read fills is settled now, even if that is after a pause: so we pause one frame before the last is gone.
-      current = free.pop() ?? Buffer.allocUnsafeSlow(size)
-      return free.length > 0
+      current = take()
+      return mayRead()
     },
   })
   const command = startCommand(argv, 'ignore', commandEnd)
@@ -62,12 +80,18 @@ export const startSource = async (argv: Argv, bodyBytes: number, reserved: numbe
     failure = error
     ready()
   })
+  const goOn = () => {
+    if (!ended && mayRead()) ourEnd.resume()
+  }
   return {
     command,
     async next() {
       for (;;) {
         const frame = full.shift()
-        if (frame !== undefined) return frame
+        if (frame !== undefined) {
+          goOn()
+          return frame
+        }
         if (failure !== null) throw failure
         if (ended) return null
         await new Promise<void>((resolve) => {
@@ -76,8 +100,9 @@ export const startSource = async (argv: Argv, bodyBytes: number, reserved: numbe
       }
     },
     release(frame) {
-      free.push(Buffer.from(frame.buffer, 0, size))
-      if (!ended) ourEnd.resume()
+      if (free.length < spare) free.push(Buffer.from(frame.buffer, 0, size))
+      else made -= 1
+      goOn()
     },
   }
 }

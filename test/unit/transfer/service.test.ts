@@ -1,10 +1,11 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Argv } from '../../../src/backends/backend.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import type { Transfer } from '../../../src/migrate/transfer.ts'
@@ -36,6 +37,7 @@ interface Ends {
   readonly bwlimitBytes?: number
   readonly expectAtTarget?: string
   readonly expectAtSource?: string
+  readonly patienceMs?: number
 }
 
 const begin = async (ends: Ends): Promise<{ sent: Transfer; received: Transfer }> => {
@@ -43,6 +45,7 @@ const begin = async (ends: Ends): Promise<{ sent: Transfer; received: Transfer }
   const common = {
     sessionId: `session-${sequence}`,
     plain: ends.plain ?? false,
+    ...(ends.patienceMs === undefined ? {} : { patienceMs: ends.patienceMs }),
     ...(ends.plain === true ? { ticket: 'k'.repeat(32) } : {}),
   }
   const received = await b.service.receive({ ...common, argv: ends.target, peerHostId: ends.expectAtTarget ?? 'a' })
@@ -141,7 +144,9 @@ for (const plain of [false, true]) {
       sequence += 1
       // Commands that neither read nor write: nothing but the kernel tells them.
       const words = { source: `1000.${sequence}1`, target: `1000.${sequence}2` }
-      const ends = await begin({ source: ['sleep', words.source], target: ['sleep', words.target], plain })
+      // Over TLS the other end cannot tell it from a cut: it waits for another link for a while.
+      const commands = { source: ['sleep', words.source], target: ['sleep', words.target] } as const
+      const ends = await begin({ ...commands, plain, patienceMs: 0 })
       const pids = { source: await there(words.source), target: await there(words.target) }
       process.kill(parentOf(pids[end]), 'SIGKILL')
       for (const message of await messages(ends)) expect(message).toMatch(/^STREAM_FAILED: /)
@@ -175,20 +180,52 @@ test('a target that does not listen', async () => {
   await expect(sent.done).rejects.toThrow(/cannot be reached: .*ECONNREFUSED/)
 })
 
-test('a peer with another host id, another cluster, or another CA is refused, at both ends', async () => {
+test('a peer with another host id, another cluster, or another CA is refused, and told so at once', async () => {
   const commands = { source: ['head', '-c', '10', '/dev/zero'] as const, target: ['cat'] as const }
-  for (const message of await messages(await begin({ ...commands, expectAtTarget: 'x' }))) {
-    expect(message).toMatch(/^STREAM_FAILED: TLS with host/)
+  const refused = async (ends: Partial<Ends>, why: RegExp) => {
+    const { sent, received } = await begin({ ...commands, ...ends })
+    await expect(sent.done).rejects.toMatchObject({ code: 'STREAM_FAILED', message: expect.stringMatching(why) })
+    // It goes on waiting for its own peer, until it is called off.
+    received.abort()
+    await expect(received.done).rejects.toMatchObject({ code: 'STREAM_FAILED' })
   }
-  for (const message of await messages(await begin({ ...commands, expectAtSource: 'x' }))) {
-    expect(message).toMatch(/^STREAM_FAILED: /)
-  }
+  await refused({ expectAtTarget: 'x' }, /^TLS with host b failed: the target does not take this sender/)
+  await refused({ expectAtSource: 'x' }, /^TLS with host x failed: .* is for host "b", not for x/)
   a.service.setIdentity(await authority.issue('a', 'drover:other'))
-  for (const message of await messages(await begin(commands))) expect(message).toMatch(/^STREAM_FAILED: /)
+  await refused({}, /^TLS with host b failed: .*cluster/)
   a.service.setIdentity(await (await createAuthority('c1')).issue('a'))
-  for (const message of await messages(await begin(commands))) expect(message).toMatch(/^STREAM_FAILED: TLS with host/)
+  await refused({}, /^TLS with host b failed: .*not good/)
   a.service.setIdentity(await authority.issue('a'))
   expect(await messages(await begin(commands))).toEqual(['done', 'done'])
+})
+
+test('a stranger who knows the session takes nothing from it, whenever he comes', async () => {
+  const stranger = await startHost(await authority.issue('c'))
+  try {
+    const intrude = async () => {
+      const sent = await stranger.service.send({
+        ...{ sessionId: `session-${sequence}`, argv: ['cat', '/dev/zero'], peerHostId: 'b', address: b.address },
+        ...{ plain: false, bwlimitBytes: null },
+      })
+      await expect(sent.done).rejects.toThrow(/does not take this sender/)
+    }
+    sequence += 1
+    const spec = { sessionId: `session-${sequence}`, plain: false }
+    const received = await b.service.receive({ ...spec, argv: ['cat'], peerHostId: 'a' })
+    await intrude()
+    const source = ['sh', '-c', 'head -c 1000000 /dev/zero; read x <"$0"', join(directory, 'wait')] as const
+    execFileSync('mkfifo', [join(directory, 'wait')])
+    const sent = await a.service.send({
+      ...{ ...spec, argv: source, peerHostId: 'b', address: b.address, bwlimitBytes: null },
+    })
+    await vi.waitFor(() => expect(sent.progress().bytes).toBe(1_000_000), { timeout: 20_000 })
+    await intrude()
+    writeFileSync(join(directory, 'wait'), 'go on\n')
+    expect(await messages({ sent, received })).toEqual(['done', 'done'])
+    expect(await sent.done).toMatchObject({ reconnects: 0, resentBytes: 0 })
+  } finally {
+    await stranger.service.close()
+  }
 })
 
 test('no peer within the time limit, nonsense on the port, and a wrong ticket', async () => {
