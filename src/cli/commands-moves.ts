@@ -20,6 +20,7 @@ interface MoveOptions {
   readonly quiesce?: string
   readonly containers?: string
   readonly bwlimit?: number
+  readonly compress?: string
   readonly dropMount?: readonly string[]
   readonly healthTimeout?: number
   readonly verify: boolean
@@ -43,7 +44,8 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .addOption(
       new Option('--containers <what>', 'what becomes of them (default: move)').choices(['move', 'stop', 'refuse']),
     )
-    .option('--bwlimit <rate>', 'bytes per second, such as 50M', parseRate)
+    .option('--bwlimit <rate>', 'bytes per second on the wire, such as 50M', parseRate)
+    .addOption(new Option('--compress <how>', 'pack the stream on the wire (default: none)').choices(['none', 'zstd']))
     .option('--drop-mount <path>', 'leave the bind mount at this path behind; may be given again', collect)
     .option('--health-timeout <time>', 'wait this long for health on the target (default: 60s)', parseDuration)
     .option('--verify', 'compare the content on both hosts afterwards, while the writers run', false)
@@ -146,6 +148,7 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
     containers,
     maxDowntimeMs: options.maxDowntime,
     bwlimitBytes: options.bwlimit,
+    compress: options.compress,
     dropMounts: options.dropMount,
     healthTimeoutMs: options.healthTimeout,
     verify: options.verify || undefined,
@@ -162,6 +165,11 @@ const describePlan = (plan: MovePlan): string[] =>
     containers: plan.containers.map(({ name, state }) => `${name} (${state})`).join(', ') || 'none',
   })
 
+const describeRound = ({ bytes, ms, reconnects = 0, resentBytes = 0 }: MoveView['rounds'][number]): string => {
+  const again = reconnects === 0 ? '' : `, over ${reconnects + 1} links, ${formatSize(resentBytes)} sent again`
+  return `${formatSize(bytes)} in ${formatDuration(ms)}${again}`
+}
+
 const describeMove = (move: MoveView): string[] => {
   const { progress, forecast, error } = move
   return fields({
@@ -173,8 +181,7 @@ const describeMove = (move: MoveView): string[] => {
     state: isEnded(move)
       ? move.state
       : `${move.state}, ${waiting(move) ?? move.phase}${move.cancelRequested ? ', being cancelled' : ''}`,
-    rounds:
-      move.rounds.map(({ bytes, ms }) => `${formatSize(bytes)} in ${formatDuration(ms)}`).join('; ') || 'none yet',
+    rounds: move.rounds.map(describeRound).join('; ') || 'none yet',
     ...(progress === null
       ? {}
       : { now: `round ${progress.round}: ${formatSize(progress.bytes)} of ${formatSize(progress.totalBytes)}` }),

@@ -27,6 +27,8 @@ export interface MoveRequest {
   readonly maxDowntimeMs?: number | undefined
   /** Bytes per second. */
   readonly bwlimitBytes?: number | undefined
+  /** How the stream is packed on the wire; `none` unless given. */
+  readonly compress?: 'none' | 'zstd' | undefined
   /** Mount paths in containers whose bind mounts may be left behind. */
   readonly dropMounts: readonly string[]
   readonly healthTimeoutMs: number
@@ -42,6 +44,11 @@ export interface Round {
   readonly base: string | null
   readonly bytes: number
   readonly ms: number
+  /** What went over the wire for it; less than `bytes` when it was packed. */
+  readonly wireBytes?: number | undefined
+  /** Sent again because a link broke, and how many links came after the first. */
+  readonly resentBytes?: number | undefined
+  readonly reconnects?: number | undefined
 }
 
 export interface MoveForecast {

@@ -67,6 +67,12 @@ export interface TransferStatus {
   readonly ms: number
   readonly digest: string | null
   readonly error: string | null
+  /** It failed for want of a link, or because a process was killed: begun anew it may do better. */
+  readonly retryable: boolean
+  /** Of a sender that is done; see TransferResult. */
+  readonly resentBytes: number
+  readonly reconnects: number
+  readonly wireBytes: number
 }
 
 /** What was carried, and under which name it waits on the target. */
@@ -203,6 +209,8 @@ export interface SendArgs {
   readonly plain: boolean
   readonly ticket: string
   readonly bwlimitBytes: number | null
+  readonly compress: 'none' | 'zstd'
+  readonly patienceMs: number
 }
 
 export interface ReceiveArgs {
@@ -210,6 +218,7 @@ export interface ReceiveArgs {
   readonly sourceHostId: HostId
   readonly plain: boolean
   readonly ticket: string
+  readonly patienceMs: number
 }
 
 export type AgentMethod = keyof Agent

@@ -200,6 +200,8 @@ const startSend = async (
     address: args.dataAddress,
     plain: args.plain,
     bwlimitBytes: args.bwlimitBytes,
+    compress: args.compress,
+    patienceMs: args.patienceMs,
     ...(args.plain ? { ticket: args.ticket } : {}),
   })
   sessions.add(args.sessionId, transfer)
@@ -220,6 +222,7 @@ const startReceive = async (
     argv,
     peerHostId: args.sourceHostId,
     plain: args.plain,
+    patienceMs: args.patienceMs,
     ...(args.plain ? { ticket: args.ticket } : {}),
   })
   sessions.add(args.sessionId, transfer)

@@ -9,6 +9,8 @@ const limits: Partial<Record<AgentMethod, number>> = {
   holding: 10_000,
   usage: 10_000,
   setTable: 5_000,
+  // Asked again and again: a link that is cut must not hold it up.
+  transferStatus: 10_000,
   quiesce: 900_000,
   sendImage: 900_000,
   awaitHealthy: 900_000,

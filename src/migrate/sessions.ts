@@ -61,6 +61,10 @@ export class Sessions {
       ms: result?.ms ?? this.#clock.monotonic() - session.startedAt,
       digest: result?.digest ?? null,
       error: error?.message ?? null,
+      retryable: error?.details.lost === true || error?.details.died === true,
+      resentBytes: result?.resentBytes ?? 0,
+      reconnects: result?.reconnects ?? 0,
+      wireBytes: result?.wireBytes ?? 0,
     }
   }
 

@@ -25,6 +25,8 @@ export interface StreamWeather {
 
 const peerTimeoutMs = 30_000
 const streamFailed = (text: string): DroverError => new DroverError('STREAM_FAILED', text)
+/** As a session that found no other link in time: the mover may try the round again. */
+const streamLost = (): DroverError => new DroverError('STREAM_FAILED', 'the stream broke', { details: { lost: true } })
 
 /** The streams of all hosts: a sender finds its receiver by session, and both end with their `vold`. */
 export class Streams {
@@ -122,8 +124,8 @@ export class Streams {
       try {
         writeStream(to.pool, to.argv, stream, false, now())
       } catch {}
-      from.settle(streamFailed('the stream broke'))
-      to.settle(streamFailed('the stream broke'))
+      from.settle(streamLost())
+      to.settle(streamLost())
     }
     const step = () => {
       const cut = this.#loop.now >= cutAt || this.#network.isParted(from.address, to.address)

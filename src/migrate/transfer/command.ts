@@ -49,6 +49,7 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
           exitCode,
           signal,
           stderr: tail,
+          ...(signal === null ? {} : { died: true }),
         }),
       )
     }

@@ -5,7 +5,7 @@ import type { DroverError } from '../../domain/errors.ts'
 import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
 import { type StreamCommand, startCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
-import { asStreamFailure, streamFailed } from './failure.ts'
+import { asStreamFailure, isLost, streamFailed } from './failure.ts'
 import { closeGently, type LinkWatch, plainTimes, watchLink } from './link.ts'
 import { formatMessage, type ReceiverMessage, readMessages } from './messages.ts'
 import { type FrameSource, startSource } from './source.ts'
@@ -142,8 +142,13 @@ const giveUp = async (
   const heard = first === own ? await soon(verdict?.failed) : first
   if (status !== null) await closeGently(status)
   const accounts = [...new Set([ours, heard ?? ours])]
-  throw streamFailed(accounts.map((account) => account.message).join('; '), ours.details)
+  const message = accounts.map((account) => account.message).join('; ')
+  const lost = accounts.some(isLost) || brokenLink.test(message)
+  throw streamFailed(message, { ...ours.details, ...(lost ? { lost } : {}) })
 }
+
+/** The commands hold the link themselves: what they say of it is all that tells a cut. */
+const brokenLink = /connection reset|connection timed out|no route to host|network is unreachable|EPIPE|broken pipe/i
 
 interface Verdict {
   readonly ok: Promise<Extract<ReceiverMessage, { kind: 'ok' }>>

@@ -57,6 +57,7 @@ export const runTransfer = (
     reject(
       streamFailed(ending ?? `the process of session ${sessionId} ended in the middle of the stream (${how})`, {
         sessionId,
+        ...(ending === null ? { died: true } : {}),
       }),
     )
   }

@@ -1,0 +1,197 @@
+import { randomBytes } from 'node:crypto'
+import type { SnapshotRecord } from '../domain/dataset.ts'
+import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
+import type { TransferStatus } from './agent.ts'
+import { eventData, type MoveContext } from './move-context.ts'
+
+/** A snapshot on its way to the target. */
+export interface Shipment {
+  readonly index: number
+  readonly name: string
+  readonly base: SnapshotRecord | null
+  /** The writers are stopped meanwhile. */
+  readonly final: boolean
+  readonly expectedBytes: number
+}
+
+const statusWaitMs = 250
+const retryPauseMs = 500
+/**
+ * So long a stream may be without a link before it is given up. While writers are stopped that is less than the time after which a
+ * source that hears nothing unseals itself.
+ */
+const patienceMs = (final: boolean): number => (final ? 20_000 : 60_000)
+/** A stream that could not go on is sent anew after each of these. */
+const pausesMs = (final: boolean): readonly number[] => (final ? [1_000] : [1_000, 2_000, 4_000, 8_000, 16_000])
+
+/** A session that waits on the target for its sender. */
+interface Opened {
+  readonly sessionId: string
+  readonly dataAddress: string
+  readonly plain: boolean
+  readonly ticket: string
+}
+
+export const openSession = async (context: MoveContext, { index, final }: Omit<Shipment, 'name'>): Promise<Opened> => {
+  const { target, command, parts } = context
+  const sessionId = `${command.moveId}-${index}-${randomBytes(6).toString('hex')}`
+  // What is packed goes through our processes, and through TLS with them.
+  const plain = parts.trusted(context.sourceHost, context.targetHost) && context.move.request.compress !== 'zstd'
+  const ticket = randomBytes(24).toString('hex')
+  const { dataAddress } = await target.receive({
+    ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
+    patienceMs: patienceMs(final),
+  })
+  return { sessionId, dataAddress, plain, ticket }
+}
+
+/**
+ * Sends the snapshot, which is taken already, into an opened session; anew, into another and from the same base, when that one could not go on. The
+ * target clears what had arrived before it receives again, and nothing of it has been recorded.
+ */
+export const ship = async (
+  context: MoveContext,
+  shipment: Shipment,
+  snapshot: SnapshotRecord,
+  first: Opened,
+): Promise<TransferStatus> => {
+  const { parts, signal } = context
+  const startedAt = parts.clock.monotonic()
+  let opened: Opened | null = first
+  for (const pauseMs of [...pausesMs(shipment.final), null]) {
+    try {
+      opened ??= await openSession(context, shipment)
+      return await shipOnce(context, shipment, snapshot, opened)
+    } catch (error) {
+      const retryable = error instanceof Retryable || (opened === null && hasCode(error, 'HOST_UNREACHABLE'))
+      const late = shipment.final && parts.clock.monotonic() - startedAt > patienceMs(true)
+      signal.throwIfAborted()
+      const failure = error instanceof Retryable ? error.failure : error
+      if (!retryable || late || pauseMs === null) throw failure
+      await parts.emit('move.stream-again', eventData(context, { reason: asDroverError(failure).message }))
+      opened = null
+      await parts.clock.sleep(pauseMs, signal)
+    }
+  }
+  throw new DroverError('INTERNAL', 'a stream was tried no more')
+}
+
+/** Another try may do better. */
+class Retryable extends Error {
+  readonly failure: DroverError
+
+  constructor(failure: DroverError) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
+const shipOnce = async (
+  context: MoveContext,
+  shipment: Shipment,
+  snapshot: SnapshotRecord,
+  { sessionId, dataAddress, plain, ticket }: Opened,
+): Promise<TransferStatus> => {
+  const { source, target, command, move } = context
+  const { final, name, base } = shipment
+  const order = {
+    ...{ ...command, sessionId, snapshot: name, base: base?.name ?? null, targetHostId: context.targetHost.id },
+    ...{ dataAddress, plain, ticket, bwlimitBytes: move.request.bwlimitBytes ?? null },
+    ...{ compress: move.request.compress ?? 'none', patienceMs: patienceMs(final) },
+  }
+  await patiently(context, final, () => source.send(order))
+  const status = await follow(context, sessionId, shipment)
+  await checkDigest(context, sessionId, status.digest, final)
+  const received = { sessionId, name, streamUuid: snapshot.streamUuid, baseUuid: base?.streamUuid ?? null }
+  await patiently(context, final, () => target.received({ ...command, ...received }))
+  return status
+}
+
+/** The link to a host may be cut as the stream's is, and come back as it does. */
+const patiently = async <T>(context: MoveContext, final: boolean, ask: () => Promise<T>): Promise<T> => {
+  const { clock } = context.parts
+  const startedAt = clock.monotonic()
+  for (;;) {
+    context.signal.throwIfAborted()
+    try {
+      return await ask()
+    } catch (error) {
+      if (!hasCode(error, 'HOST_UNREACHABLE') || clock.monotonic() - startedAt > patienceMs(final)) throw error
+    }
+    await clock.sleep(retryPauseMs, context.signal)
+  }
+}
+
+/** Watches the source until it has ended. @throws what broke at either end */
+const follow = async (
+  context: MoveContext,
+  sessionId: string,
+  { index, expectedBytes, final }: Shipment,
+): Promise<TransferStatus> => {
+  const { source, target, command, parts } = context
+  for (;;) {
+    const status = await patiently(context, final, () => source.transferStatus({ sessionId, waitMs: statusWaitMs }))
+    context.signal.throwIfAborted()
+    const total = Math.max(expectedBytes, status.bytes)
+    parts.progress.set(command.moveId, index + 1, status.bytes, total, status.ms)
+    if (status.state === 'done') return status
+    if (status.state === 'failed') {
+      const there = await otherEnd(() => target.transferStatus({ sessionId, waitMs: 1000 }))
+      const why = [status.error, there.error].filter((text) => text !== null).join('; on the target: ')
+      if (noRoom.test(there.error ?? '')) throw await outOfRoom(context, status.bytes, total)
+      const failure = new DroverError(
+        'STREAM_FAILED',
+        `shipping volume ${command.volumeName} from ${context.sourceHost.name} to ${context.targetHost.name} broke: ${why}`,
+      )
+      throw status.retryable || there.retryable ? new Retryable(failure) : failure
+    }
+  }
+}
+
+const noRoom = /no space left on device|disk quota exceeded/i
+
+const outOfRoom = async (
+  { target, command, move, targetHost }: MoveContext,
+  arrivedBytes: number,
+  expectedBytes: number,
+): Promise<DroverError> => {
+  const pools = await target.pools({}).catch(() => [])
+  const freeBytes = pools.find(({ spec }) => spec === move.targetPool)?.freeBytes ?? 0
+  return new DroverError(
+    'NO_SPACE',
+    `no space left in pool ${move.targetPool} on host ${targetHost.name} for volume ${command.volumeName}: ${arrivedBytes} of about ${expectedBytes} bytes had been sent, ${freeBytes} are free; free some or name another pool with --pool`,
+    { details: { arrivedBytes, expectedBytes, freeBytes } },
+  )
+}
+
+const otherEnd = async (ask: () => Promise<TransferStatus>): Promise<{ error: string | null; retryable: boolean }> => {
+  try {
+    return await ask()
+  } catch (error) {
+    if (hasCode(error, 'STREAM_FAILED', 'HOST_UNREACHABLE')) return { error: error.message, retryable: false }
+    throw error
+  }
+}
+
+/** So long the receiving command may still work when all has been sent. */
+const finishMs = 60_000
+const finishWaitMs = 5_000
+
+const checkDigest = async (
+  context: MoveContext,
+  sessionId: string,
+  digest: string | null,
+  final: boolean,
+): Promise<void> => {
+  const { target, command, parts } = context
+  const startedAt = parts.clock.monotonic()
+  for (;;) {
+    const there = await patiently(context, final, () => target.transferStatus({ sessionId, waitMs: finishWaitMs }))
+    if (there.state === 'running' && parts.clock.monotonic() - startedAt < finishMs) continue
+    if (there.state === 'done' && there.digest === digest) return
+    throw new DroverError(
+      'STREAM_FAILED',
+      `the stream of volume ${command.volumeName} arrived otherwise than it was sent: ${there.error ?? `digest ${there.digest} instead of ${digest}`}`,
+    )
+  }
+}
