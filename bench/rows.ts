@@ -5,7 +5,8 @@ import { manyVolumes } from './many-volumes.ts'
 import { memory } from './memory.ts'
 import { pluginCalls } from './plugin-calls.ts'
 import { postgresGap } from './postgres-gap.ts'
+import { sessionCost } from './session-cost.ts'
 import { writeGap } from './write-gap.ts'
 
 /** All rows, in the order in which they are measured. */
-export const benches: readonly Bench[] = [dataPhase, writeGap, postgresGap, dockerRun, pluginCalls, memory, manyVolumes]
+export const benches: readonly Bench[] = [dataPhase, sessionCost, writeGap, postgresGap, dockerRun, pluginCalls, memory, manyVolumes]

@@ -44,14 +44,14 @@ const cpuSeconds = (): number => {
 
 type Argv = readonly [string, ...string[]]
 
-const sendArgv = (job: Job): Argv => [
+export const sendArgv = (job: Job): Argv => [
   'btrfs',
   'send',
   '-q',
   ...(job.parent === null ? [] : ['-p', job.parent]),
   job.snapshot,
 ]
-const receiveArgv = (job: Job): Argv => ['btrfs', 'receive', '-q', '-e', job.into]
+export const receiveArgv = (job: Job): Argv => ['btrfs', 'receive', '-q', '-e', job.into]
 
 const shell = (script: string, ...args: string[]) =>
   spawn('sh', ['-c', script, 'sh', ...args], { stdio: ['ignore', 'ignore', 'inherit'] })

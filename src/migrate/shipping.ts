@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
-import type { TransferStatus } from './agent.ts'
+import type { Agent, TransferStatus } from './agent.ts'
 import { eventData, type MoveContext } from './move-context.ts'
 
 /** A snapshot on its way to the target. */
@@ -122,6 +122,18 @@ const patiently = async <T>(context: MoveContext, final: boolean, ask: () => Pro
   }
 }
 
+/** The status of one end. A cancel does not wait for the answer: nothing is changed by asking. */
+const statusOf = (context: MoveContext, agent: Agent, final: boolean, sessionId: string, waitMs: number) => {
+  const { signal } = context
+  const cancelled = Promise.withResolvers<never>()
+  cancelled.promise.catch(() => {})
+  const onAbort = () => cancelled.reject(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  const answer = patiently(context, final, () => agent.transferStatus({ sessionId, waitMs }))
+  answer.catch(() => {})
+  return Promise.race([answer, cancelled.promise]).finally(() => signal.removeEventListener('abort', onAbort))
+}
+
 /** Watches the source until it has ended. @throws what broke at either end */
 const follow = async (
   context: MoveContext,
@@ -130,7 +142,7 @@ const follow = async (
 ): Promise<TransferStatus> => {
   const { source, target, command, parts } = context
   for (;;) {
-    const status = await patiently(context, final, () => source.transferStatus({ sessionId, waitMs: statusWaitMs }))
+    const status = await statusOf(context, source, final, sessionId, statusWaitMs)
     context.signal.throwIfAborted()
     const total = Math.max(expectedBytes, status.bytes)
     parts.progress.set(command.moveId, index + 1, status.bytes, total, status.ms)
@@ -186,7 +198,7 @@ const checkDigest = async (
   const { target, command, parts } = context
   const startedAt = parts.clock.monotonic()
   for (;;) {
-    const there = await patiently(context, final, () => target.transferStatus({ sessionId, waitMs: finishWaitMs }))
+    const there = await statusOf(context, target, final, sessionId, finishWaitMs)
     if (there.state === 'running' && parts.clock.monotonic() - startedAt < finishMs) continue
     if (there.state === 'done' && there.digest === digest) return
     throw new DroverError(

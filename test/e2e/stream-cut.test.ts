@@ -64,11 +64,11 @@ it('goes on after resets and after a cut of a while, in precopy and in delta', a
   await inVolume(host1, 'large', 'dd if=/dev/urandom of=/d/file bs=1M count=32 conv=fsync 2>/dev/null')
   await startWriter(host1, 'writer', 'large')
   const { id } = JSON.parse(
-    await host1.vol('--json', 'move', 'large', '--to', 'host2', '--bwlimit', '8M', '--detach'),
+    await host1.vol('--json', 'move', 'large', '--to', 'host2', '--bwlimit', '4M', '--detach'),
   ) as MoveJson
-  await underWay(id, 1, 2 * mib)
+  await underWay(id, 1, mib)
   // So much that another round would not pay: it is left for delta.
-  await host1.docker('exec', 'writer', 'dd', 'if=/dev/urandom', 'of=/d/more', 'bs=1M', 'count=28', 'conv=fsync')
+  await host1.docker('exec', '-d', 'writer', 'dd', 'if=/dev/urandom', 'of=/d/more', 'bs=1M', 'count=28', 'conv=fsync')
   for (const [round, phase] of [
     [1, 'precopy'],
     [2, 'delta'],
