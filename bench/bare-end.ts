@@ -30,9 +30,10 @@ const report = (message: BareReport) => process.send?.(message)
 const send = async ({ argv, identity, peerHostId }: Extract<BareOrder, { kind: 'send' }>): Promise<void> => {
   const server = createServer({ noDelay: true }).listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const connection = once(server, 'connection')
   report({ kind: 'listening', port: (server.address() as AddressInfo).port })
   const source = await startSource(argv, blockBytes, 0)
-  const [socket] = (await once(server, 'connection')) as [Socket]
+  const [socket] = (await connection) as [Socket]
   server.close()
   const link = await secureAsSender(socket, identity, peerHostId)
   for (let frame = await source.next(); frame !== null; frame = await source.next()) {

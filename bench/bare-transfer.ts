@@ -6,7 +6,10 @@ import { type Method, receiveArgv, sendArgv } from './transfer-methods.ts'
 import { run } from './transfer-pools.ts'
 
 /** `btrfs send` to `btrfs receive` through a TLS pipe between two processes, which are kept, as Drover keeps its own. */
-export const startBareTransfer = (identities: { a: TlsIdentity; b: TlsIdentity }): { method: Method; close(): void } => {
+export const startBareTransfer = (identities: {
+  a: TlsIdentity
+  b: TlsIdentity
+}): { method: Method; close(): void } => {
   const start = () => fork(join(import.meta.dirname, 'bare-end.ts'), [], { execArgv: [] })
   const ends = { send: start(), receive: start() }
   const tell = (child: ChildProcess, order: BareOrder) => child.send(order)

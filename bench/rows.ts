@@ -9,4 +9,13 @@ import { sessionCost } from './session-cost.ts'
 import { writeGap } from './write-gap.ts'
 
 /** All rows, in the order in which they are measured. */
-export const benches: readonly Bench[] = [dataPhase, sessionCost, writeGap, postgresGap, dockerRun, pluginCalls, memory, manyVolumes]
+export const benches: readonly Bench[] = [
+  dataPhase,
+  sessionCost,
+  writeGap,
+  postgresGap,
+  dockerRun,
+  pluginCalls,
+  memory,
+  manyVolumes,
+]

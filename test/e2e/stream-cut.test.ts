@@ -77,8 +77,10 @@ it('goes on after resets and after a cut of a while, in precopy and in delta', a
     const before = await both()
     await reset()
     await underWay(id, round, 12 * mib)
+    // What was on the way is lost: it is sent again.
     await host2.cut()
-    await sleep(2_000)
+    await sleep(1_500)
+    await reset()
     await host2.heal()
     await underWay(id, round, 18 * mib)
     expect(await both()).toEqual(before)
@@ -87,7 +89,7 @@ it('goes on after resets and after a cut of a while, in precopy and in delta', a
   expect(move).toMatchObject({ state: 'done' })
   expect(move.rounds).toHaveLength(2)
   for (const round of move.rounds) {
-    expect(round.reconnects).toBeGreaterThanOrEqual(1)
+    expect(round.reconnects).toBeGreaterThanOrEqual(2)
     expect(round.resentBytes).toBeGreaterThan(0)
     expect(round.resentBytes).toBeLessThanOrEqual(64 * mib)
   }
