@@ -64,7 +64,7 @@ it('goes on after resets and after a cut of a while, in precopy and in delta', a
   await inVolume(host1, 'large', 'dd if=/dev/urandom of=/d/file bs=1M count=32 conv=fsync 2>/dev/null')
   await startWriter(host1, 'writer', 'large')
   const { id } = JSON.parse(
-    await host1.vol('--json', 'move', 'large', '--to', 'host2', '--bwlimit', '4M', '--detach'),
+    await host1.vol('--json', 'move', 'large', '--to', 'host2', '--bwlimit', '3M', '--detach'),
   ) as MoveJson
   await underWay(id, 1, mib)
   // So much that another round would not pay: it is left for delta.
@@ -73,16 +73,16 @@ it('goes on after resets and after a cut of a while, in precopy and in delta', a
     [1, 'precopy'],
     [2, 'delta'],
   ] as const) {
-    expect((await underWay(id, round, 6 * mib)).phase).toBe(phase)
+    expect((await underWay(id, round, 3 * mib)).phase).toBe(phase)
     const before = await both()
     await reset()
-    await underWay(id, round, 12 * mib)
+    await underWay(id, round, 6 * mib)
     // What was on the way is lost: it is sent again.
     await host2.cut()
     await sleep(1_500)
     await reset()
     await host2.heal()
-    await underWay(id, round, 18 * mib)
+    await underWay(id, round, 13 * mib)
     expect(await both()).toEqual(before)
   }
   const move = await ends(id)
