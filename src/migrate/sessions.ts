@@ -91,6 +91,9 @@ export class Sessions {
   #find(id: string): Session {
     const session = this.#sessions.get(id)
     if (session !== undefined) return session
-    throw new DroverError('STREAM_FAILED', `transfer ${id} is not known on this host; vold was started again meanwhile`)
+    // Its id is random: in the message it would make two runs of one simulated storm differ.
+    throw new DroverError('STREAM_FAILED', 'the transfer is not known on this host; vold was started again meanwhile', {
+      details: { sessionId: id },
+    })
   }
 }

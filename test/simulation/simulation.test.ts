@@ -19,7 +19,8 @@ const range = (from: number, count: number): number[] => Array.from({ length: co
 
 test('the same seed is the same run, to the last step; another seed is another', async () => {
   const hashes = new Set<string>()
-  for (const seed of range(base, 10)) {
+  // The first one once told a random id, where a target that had died was asked again.
+  for (const seed of [1296079634, ...range(base, 9)]) {
     const [first, again] = [await runScenario(scenarioOf(seed)), await runScenario(scenarioOf(seed), true)]
     expect(again.hash, `seed ${seed}`).toBe(first.hash)
     hashes.add(first.hash)
