@@ -168,6 +168,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
           'drover-image-id': encodeURIComponent(imageId),
           'drover-image-name': encodeURIComponent(imageName),
         }),
+      remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
       acceptTable: async ({ storeId, table, hosts }) => {
         const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })
         if (verdict === 'behind') return { behind: true }

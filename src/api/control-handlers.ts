@@ -101,6 +101,8 @@ export const createControlHandlers = ({ local, clock, stop }: ControlHandlerPart
 
   issueToken: async ({ body }, control) => ({ status: 201, body: await control.issueToken(body.ttlMs) }),
 
+  recover: async ({ body }, control) => ({ status: 200, body: await control.recover(body) }),
+
   events: async ({ query, request, response }, control) => {
     const resumed = lastEventId(request.headers['last-event-id']) ?? query.after
     if (wantsJson(request.headers.accept)) {

@@ -175,6 +175,14 @@ export const endpoints = {
     body: requests.issueTokenBody,
     answers: { 201: views.tokenView },
   },
+  recover: {
+    ...common,
+    method: 'post',
+    path: '/v1/recover',
+    summary: 'Rebuild a lost or old state store from what the hosts hold',
+    body: requests.recoverBody,
+    answers: { 200: views.recoverReport },
+  },
   events: {
     ...common,
     method: 'get',

@@ -88,6 +88,12 @@ export const verifyBody = z
   })
   .openapi('Verify')
 
+export const recoverBody = z
+  .strictObject({
+    dryRun: z.boolean().default(false).openapi({ description: 'tell what would be done, and do nothing' }),
+  })
+  .openapi('Recover')
+
 export const issueTokenBody = z
   .strictObject({ ttlMs: z.int().min(1000).max(2_592_000_000).default(86_400_000) })
   .openapi('IssueToken')

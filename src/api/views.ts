@@ -272,3 +272,24 @@ export const problemView = z
   .openapi('Problem')
 
 export type Problem = z.output<typeof problemView>
+
+export const recoverReport = z
+  .object({
+    needed: z.boolean().openapi({ description: 'false: no host has seen a newer store, no volume is unknown' }),
+    dryRun: z.boolean(),
+    term: z.number(),
+    answered: list(z.string()),
+    silent: list(z.string()),
+    volumes: list(
+      z.object({
+        id: z.string(),
+        name: z.string(),
+        outcome: z.enum(['owner', 'taken-back', 'unknown', 'dropped', 'left']),
+        host: z.string().nullable(),
+        epoch: z.number().nullable(),
+        superseded: list(z.string()),
+        reason: z.string(),
+      }),
+    ),
+  })
+  .openapi('RecoverReport')

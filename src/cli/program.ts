@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { addClusterCommands } from './commands-cluster.ts'
 import { addEventCommands } from './commands-events.ts'
 import { addMoveCommands } from './commands-moves.ts'
+import { addRepairCommands } from './commands-repair.ts'
 import { addVerifyCommand } from './commands-verify.ts'
 import { addVolumeCommands } from './commands-volumes.ts'
 import type { Context } from './context.ts'
@@ -46,5 +47,6 @@ export const createProgram = (parts: {
   addMoveCommands(program, run)
   addVerifyCommand(program, run)
   addEventCommands(program, run)
+  addRepairCommands(program, run)
   return program
 }

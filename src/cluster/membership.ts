@@ -78,7 +78,7 @@ export class Membership {
   async observe(identity: StoreIdentity): Promise<StoreVerdict> {
     let verdict: StoreVerdict = 'current'
     await this.#change((contents) => {
-      verdict = compare(identity, contents.store)
+      verdict = compareStores(identity, contents.store)
       const same =
         contents.store?.storeId === identity.storeId &&
         contents.store.term === identity.term &&
@@ -110,7 +110,7 @@ const fileIn = (directory: string) => join(directory, 'members.json')
 const emptyOf = (cluster: ClusterId): Contents => ({ clusterId: cluster, members: [], store: null })
 
 /** A later term outranks whatever came before it, of whichever store; within a term there is one store, and it only grows. */
-const compare = (found: StoreIdentity, seen: StoreIdentity | null): StoreVerdict => {
+export const compareStores = (found: StoreIdentity, seen: StoreIdentity | null): StoreVerdict => {
   if (seen === null || found.term > seen.term) return 'current'
   if (found.term < seen.term || found.storeId !== seen.storeId) return 'behind'
   return found.commitSequence < seen.commitSequence ? 'behind' : 'current'

@@ -11,13 +11,14 @@ import type { Agent, Holding } from '../migrate/agent.ts'
 import { Mover } from '../migrate/mover.ts'
 import { ProgressBoard } from '../migrate/progress.ts'
 import type { Store, StoredEvent } from '../state/store.ts'
-import type { Control, MoveView, VolumeDetail, VolumeView } from './control.ts'
+import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from './control.ts'
 import { planGroup, startGroup } from './group-moves.ts'
 import { hostByName, moveById, volumeByName } from './lookup.ts'
 import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
+import { behindError, recoverStore, settleUnknown } from './recover.ts'
 import { Verifications } from './verify-control.ts'
 import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
@@ -51,7 +52,11 @@ const reconcileSoonMs = 500
 export const createControlService = (given: ControlServiceParts): ControlService => {
   const { store, clock, logger, agent } = given
   const emitter = new EventEmitter().setMaxListeners(0)
-  const publisher = new Publisher({ store, agent, logger, clock })
+  const publisher = new Publisher({
+    ...{ store, agent, logger, clock },
+    onFenced: (host, { name, epoch, owner, ownedAt, running }) =>
+      emit('volume.fenced', { volume: name, host: host.name, epoch, owner, ownedAt, running }),
+  })
   const reconciler = new Reconciler({ store, agent, logger, clock })
   const progress = new ProgressBoard()
   let stopTimer: (() => void) | null = null
@@ -88,13 +93,11 @@ export const createControlService = (given: ControlServiceParts): ControlService
     emit,
     mayWrite: async () => {
       const [behindOf] = publisher.behindOf
-      if (behindOf === undefined) return
-      throw new DroverError(
-        'STORE_BEHIND',
-        `the state store is older than what host ${behindOf} has seen of it; nothing is changed, restore the newest copy of the state file`,
-      )
+      if (behindOf !== undefined) throw behindError(behindOf)
     },
-    reconcile: () => {
+    reconcile: async () => {
+      // What an old store says of moves that it takes for open is nobody's to act upon.
+      if (publisher.behindOf.size > 0) return true
       reconciling ??= reconciler
         .run()
         .catch((error) => {
@@ -108,20 +111,23 @@ export const createControlService = (given: ControlServiceParts): ControlService
     },
   }
 
-  const mover = new Mover({
-    store,
-    clock,
-    logger,
-    progress,
-    agent,
-    hosts: () => store.hosts(),
-    trusted: given.trusted,
-    movesPerHost: given.movesPerHost,
-    emit,
-    publish: () => publisher.publish(),
-    reconcileSoon,
-    mayWrite: parts.mayWrite,
-  })
+  const newMover = (): Mover =>
+    new Mover({
+      store,
+      clock,
+      logger,
+      progress,
+      agent,
+      hosts: () => store.hosts(),
+      trusted: given.trusted,
+      movesPerHost: given.movesPerHost,
+      emit,
+      publish: () => publisher.publish(),
+      reconcileSoon,
+      mayWrite: parts.mayWrite,
+    })
+  let mover = newMover()
+  let recovering: Promise<RecoverReport> | null = null
 
   const verifications = new Verifications(parts)
 
@@ -129,13 +135,40 @@ export const createControlService = (given: ControlServiceParts): ControlService
   let unfinished = true
   const takeUp = async (): Promise<void> => {
     try {
-      if (publisher.behindOf.size > 0) return
+      if (publisher.behindOf.size > 0 || recovering !== null) return
       if (unfinished) await takeBackUnfinished(parts)
       unfinished = false
       await mover.resume()
     } catch (error) {
       logger.warn({ error: String(error) }, 'moves are taken up later')
     }
+  }
+
+  /** Volumes that nobody could tell the owner of, when a host has come back that may know. */
+  const settle = async (): Promise<void> => {
+    if (publisher.behindOf.size > 0 || recovering !== null) return
+    const isUnknown = (await store.volumes()).some(({ state }) => state === 'unknown')
+    if (!isUnknown && !reconciler.hasStrays) return
+    if ((await settleUnknown(parts, { dryRun: false })).length > 0) await afterRecovery()
+  }
+
+  const settleSoon = (): void => {
+    settle().catch((error) => logger.warn({ error: String(error) }, 'unknown volumes are looked at later'))
+  }
+
+  const afterRecovery = async (): Promise<void> => {
+    await publisher.publishToAll()
+    await takeUp()
+    reconcileSoon()
+  }
+
+  const recover = async (options: { dryRun: boolean }): Promise<RecoverReport> => {
+    const report = await recoverStore(parts, options, async () => {
+      await mover.close()
+      await reconciling
+      mover = newMover()
+    })
+    return report
   }
 
   const volumeView = async (volume: Volume, usedBytes: number | null): Promise<VolumeView> => ({
@@ -216,7 +249,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       stopTimer = every(clock, reconcileMs, () => {
         publisher.publish()
         void takeUp()
-        void parts.reconcile()
+        void parts.reconcile().then(settleSoon)
       })
       reconcileSoon()
     },
@@ -308,6 +341,15 @@ export const createControlService = (given: ControlServiceParts): ControlService
       const token = await given.tokens.issue(ttlMs)
       const expiresAt = new Date(clock.now() + ttlMs).toISOString()
       return { token, command: `vol join ${given.address} --token ${token}`, expiresAt }
+    },
+    recover: async (options) => {
+      if (recovering !== null) throw new DroverError('STORE_CONFLICT', 'a recovery is under way; wait for its end')
+      recovering = recover(options)
+      const report = await recovering.finally(() => {
+        recovering = null
+      })
+      if (!options.dryRun && report.needed) await afterRecovery()
+      return report
     },
     events: (after, limit) => store.events(after, limit),
     lastEventSequence: () => store.lastEventSequence(),

@@ -99,6 +99,25 @@ export interface PoolView extends PoolInfo {
   readonly volumes: number
 }
 
+/** What `vol recover` found and decided, or would. */
+export interface RecoverReport {
+  /** False: no host has seen a newer store than this one, and no volume is unknown. */
+  readonly needed: boolean
+  readonly dryRun: boolean
+  readonly term: number
+  readonly answered: readonly string[]
+  readonly silent: readonly string[]
+  readonly volumes: readonly {
+    readonly id: string
+    readonly name: string
+    readonly outcome: 'owner' | 'taken-back' | 'unknown' | 'dropped' | 'left'
+    readonly host: string | null
+    readonly epoch: number | null
+    readonly superseded: readonly string[]
+    readonly reason: string
+  }[]
+}
+
 /** The control role: what REST, `vol` and Mount ask of the cluster. Present on one host; elsewhere calls are passed on to it. */
 export interface Control {
   createVolume(request: CreateVolumeRequest): Promise<VolumeView>
@@ -131,6 +150,8 @@ export interface Control {
   pools(): Promise<PoolView[]>
   /** A line for the second host to run: `vol join ADDR:PORT --token TOKEN`. */
   issueToken(ttlMs: number): Promise<{ token: string; command: string; expiresAt: string }>
+  /** Rebuilds the store from the hosts' records, when a host has seen a newer one; `dryRun`: says only what that would be. */
+  recover(options: { dryRun: boolean }): Promise<RecoverReport>
   events(after: number, limit: number): Promise<StoredEvent[]>
   lastEventSequence(): Promise<number>
   /** Calls back on every new event; returns the way to stop. */

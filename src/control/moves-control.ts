@@ -12,7 +12,7 @@ import { commonBase, makePlan, type Plan } from '../migrate/plan.ts'
 import type { MovePlan } from './control.ts'
 import { hostByName, volumeByName } from './lookup.ts'
 import type { ControlParts } from './parts.ts'
-import { checkNoMove } from './volumes-control.ts'
+import { checkKnown, checkNoMove } from './volumes-control.ts'
 
 export interface Observed {
   readonly volume: Volume
@@ -36,6 +36,7 @@ export const observe = async (
   const volume = await volumeByName(parts.store, name)
   const to = await hostByName(parts.store, request.to)
   const from = await parts.hostById(volume.ownerHostId)
+  checkKnown(volume)
   if (volume.state !== 'ready') {
     throw new DroverError('VOLUME_UNKNOWN', `volume ${name} is ${volume.state}; it cannot be moved`)
   }

@@ -28,6 +28,7 @@ export const notedStore = (store: Store, note: (identity: StoreIdentity) => Prom
     abortGroup: noted((id, epochs, error, endedAt) => store.abortGroup(id, epochs, error, endedAt)),
     returnMove: noted((id, error, endedAt) => store.returnMove(id, error, endedAt)),
     activateMove: noted((id) => store.activateMove(id)),
+    recover: noted((found) => store.recover(found)),
     finishMove: noted((id, endedAt) => store.finishMove(id, endedAt)),
 
     identity: () => store.identity(),

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, TableUpdate } from '../migrate/agent.ts'
 import type { Store } from '../state/store.ts'
+import type { Fenced } from '../volumes/fence.ts'
 
 /** The whole table, as hosts keep it. */
 export const readTable = async (store: Store): Promise<TableUpdate> => {
@@ -17,7 +18,7 @@ export const readTable = async (store: Store): Promise<TableUpdate> => {
       sequence: identity.commitSequence,
       entries: volumes
         .filter(({ state }) => state !== 'creating')
-        .map(({ id, name, ownerHostId, epoch, sizeBytes, labels, options, createdAt }) => ({
+        .map(({ id, name, ownerHostId, epoch, sizeBytes, labels, options, createdAt, state }) => ({
           id,
           name,
           ownerHostId,
@@ -27,6 +28,7 @@ export const readTable = async (store: Store): Promise<TableUpdate> => {
           labels,
           options,
           createdAt,
+          ...(state === 'unknown' ? { unknown: true as const } : {}),
         })),
     },
   }
@@ -55,10 +57,18 @@ export class Publisher {
   readonly #logger: Logger
   readonly #clock: Clock
   readonly #lanes = new Map<HostId, Lane>()
+  readonly #onFenced: (host: Host, copy: Fenced) => Promise<void>
   /** Hosts that have seen a newer store than ours. */
   readonly behindOf = new Set<string>()
 
-  constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
+  constructor(parts: {
+    store: Store
+    agent: (host: Host) => Agent
+    logger: Logger
+    clock: Clock
+    onFenced?: (host: Host, copy: Fenced) => Promise<void>
+  }) {
+    this.#onFenced = parts.onFenced ?? (async () => {})
     this.#store = parts.store
     this.#agent = parts.agent
     this.#logger = parts.logger
@@ -123,11 +133,12 @@ export class Publisher {
     const startedAt = this.#clock.monotonic()
     try {
       const update = await readTable(this.#store)
-      const { behind } = await this.#agent(host).setTable(update)
+      const { behind, fenced } = await this.#agent(host).setTable(update)
       // A write came in between: the newer store that the host has seen may be this one, which the next push tells.
       if (behind && (await this.#store.identity()).commitSequence > update.table.sequence) lane.wanted = true
       else if (behind) this.behindOf.add(host.name)
       else this.behindOf.delete(host.name)
+      for (const copy of fenced) await this.#onFenced(host, copy)
       return true
     } catch (error) {
       const ms = Math.round(this.#clock.monotonic() - startedAt)

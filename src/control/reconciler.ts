@@ -20,6 +20,8 @@ export class Reconciler {
   readonly #agent: (host: Host) => Agent
   readonly #logger: Logger
   readonly #clock: Clock
+  /** Some host holds the owner's copy of a volume that the store does not know of, nor of its deletion. */
+  hasStrays = false
 
   constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
     this.#store = parts.store
@@ -30,6 +32,7 @@ export class Reconciler {
 
   /** True when every host answered and has nothing left to finish. */
   async run(): Promise<boolean> {
+    this.hasStrays = false
     const hosts = await this.#store.hosts()
     const answered = await Promise.all(hosts.map((host) => this.#host(host)))
     const all = answered.every(Boolean)
@@ -62,6 +65,7 @@ export class Reconciler {
   }
 
   async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {
+    if (record.role === 'owner' && record.hostId === host.id && record.datasetUuid !== null) await this.#known(record)
     if (record.moveId === null) return this.#deleted(agent, record)
     const move = await this.#store.move(record.moveId)
     if (move === null || !isEnded(move)) return
@@ -70,9 +74,16 @@ export class Reconciler {
     await this.#ended(host, agent, record, move, command)
   }
 
+  async #known({ volumeId }: DatasetRecord): Promise<void> {
+    if ((await this.#store.volume(volumeId)) !== null) return
+    const stones = await this.#store.tombstones()
+    if (!stones.some((stone) => stone.volumeId === volumeId)) this.hasStrays = true
+  }
+
   async #ended(host: Host, agent: Agent, record: DatasetRecord, move: MoveRecord, command: MoveCommand): Promise<void> {
     if (move.state === 'aborted') {
-      if (host.id === move.targetHostId) await agent.refuseTarget(command)
+      // Also where a recovered row does not know its target.
+      if (host.id !== move.sourceHostId) await agent.refuseTarget(command)
       if (host.id === move.sourceHostId) {
         const volume = await this.#store.volume(move.volumeId)
         const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : record.epoch
@@ -81,13 +92,18 @@ export class Reconciler {
       return
     }
     const base = move.finalSnapshot
+    if (base !== null && host.id !== move.targetHostId && record.role === 'released') {
+      const keepUntil = new Date(this.#clock.now() + 24 * 3_600_000).toISOString()
+      await agent.retire({ ...command, base, keepUntil, carried: move.request.containers === 'move' })
+    }
     if (base !== null && host.id === move.targetHostId && record.role === 'owner')
       await agent.finishTarget({ ...command, base })
   }
 
   async #deleted(agent: Agent, record: DatasetRecord): Promise<void> {
     const stones = await this.#store.tombstones()
-    if (!stones.some(({ volumeId }) => volumeId === record.volumeId)) return
+    // What a superseded owner holds is a person's to look at.
+    if (record.role === 'diverged' || !stones.some(({ volumeId }) => volumeId === record.volumeId)) return
     await agent.removeVolume({ volumeId: record.volumeId, force: true })
   }
 

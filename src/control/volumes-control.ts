@@ -105,6 +105,8 @@ export const removeVolume = async (
   const volume = await volumeByName(store, name)
   checkVersion(volume, options.ifVersion)
   checkNoMove(volume)
+  if (volume.state === 'unknown' && options.force) return forget(parts, volume)
+  checkKnown(volume)
   const owner = await parts.hostById(volume.ownerHostId)
   const deleting = volume.state === 'deleting' ? volume : await store.updateVolume({ ...volume, state: 'deleting' })
   try {
@@ -136,6 +138,7 @@ export const resizeVolume = async (
   const volume = await volumeByName(store, name)
   checkVersion(volume, ifVersion)
   checkNoMove(volume)
+  checkKnown(volume)
   const owner = await parts.hostById(volume.ownerHostId)
   await parts.agent(owner).resizeVolume({ volumeId: volume.id, sizeBytes })
   const resized = await store.updateVolume({ ...volume, sizeBytes })
@@ -158,6 +161,23 @@ const checkVersion = (volume: Volume, ifVersion: number | undefined): void => {
   throw new DroverError(
     'PRECONDITION_FAILED',
     `volume ${volume.name} is at version ${volume.version}, not ${ifVersion}; read it again`,
+  )
+}
+
+/** The name goes, no data anywhere: no deletion is recorded, and a host that brings the volume back brings the name back too. */
+const forget = async (parts: ControlParts, { id, name }: Volume): Promise<void> => {
+  await parts.store.recover({
+    ...{ term: null, volumes: [], moves: [], forgetVolumes: [id], forgetMoves: [], hosts: [], forgetHosts: [] },
+  })
+  parts.publisher.publish()
+  await parts.emit('volume.forgotten', { volume: name })
+}
+
+export const checkKnown = (volume: Volume): void => {
+  if (volume.state !== 'unknown') return
+  throw new DroverError(
+    'VOLUME_UNKNOWN',
+    `who owns volume ${volume.name} is not known; nothing is done until its host answers, or see what vol recover says of it`,
   )
 }
 

@@ -4,7 +4,9 @@ import type { Host } from '../domain/host.ts'
 import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
 import type { PoolInfo } from '../domain/pool.ts'
 import type { Position } from '../lib/tree-digest/items.ts'
+import type { StoreIdentity } from '../state/store.ts'
 import type { CatalogTable } from '../volumes/catalog.ts'
+import type { Fenced } from '../volumes/fence.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
 import type { ChunkMark, DigestStatus, DigestTask, ItemView } from './verification/tree-digests.ts'
@@ -81,6 +83,26 @@ export interface PreparedContainer {
   readonly spec: ContainerSpec
 }
 
+/** What a host knows by itself: together with the other hosts' enough to rebuild a store that is lost. */
+export interface Recall {
+  /** The furthest store that it has obeyed. */
+  readonly store: StoreIdentity | null
+  readonly members: readonly Host[]
+  /** The table of names as it was pushed here last. */
+  readonly table: CatalogTable
+  readonly records: readonly DatasetRecord[]
+  /** The highest epoch heard of each volume, and the moves that have ended here. */
+  readonly heard: readonly { readonly volumeId: VolumeId; readonly seen: Epoch; readonly ended: readonly MoveId[] }[]
+  readonly journals: readonly JournalNote[]
+}
+
+/** That this host is in a move, by its journal. `targetHostId`: as the source knows it. */
+export interface JournalNote {
+  readonly side: 'source' | 'target'
+  readonly command: MoveCommand
+  readonly targetHostId: HostId | null
+}
+
 /**
  * One host, as the control role and the mover see it. The local agent does it here; the remote agent carries the same calls over mutual
  * TLS. Every method is idempotent: it looks at the world to know what is still to do. Errors are DroverErrors, carried
@@ -98,8 +120,10 @@ export interface Agent {
   ownedSince(args: { volumeId: VolumeId; asker: HostId }): Promise<number>
   users(args: { volumeName: string }): Promise<ContainerUse[]>
   usage(args: { volumeIds: readonly VolumeId[] }): Promise<Record<string, number>>
-  /** The table of names and who is in the cluster. `behind`: this host has seen a newer store. */
-  setTable(args: TableUpdate): Promise<{ behind: boolean }>
+  /** The table of names and who is in the cluster. `behind`: this host has seen a newer store. `fenced`: copies that lost by it. */
+  setTable(args: TableUpdate): Promise<TableAnswer>
+  /** Everything that this host remembers, for `vol recover`. */
+  recall(args: Record<string, never>): Promise<Recall>
 
   // The source of a move.
   /** @param args.alongside names of volumes whose containers are told too: they move in one group with this one */
@@ -194,6 +218,11 @@ export interface Agent {
   discardReplica(args: { volumeId: VolumeId }): Promise<void>
 }
 
+export interface TableAnswer {
+  readonly behind: boolean
+  readonly fenced: readonly Fenced[]
+}
+
 export interface TableUpdate {
   readonly storeId: string
   readonly table: CatalogTable
@@ -236,6 +265,7 @@ const table: Record<AgentMethod, true> = {
   users: true,
   usage: true,
   setTable: true,
+  recall: true,
   observe: true,
   beginSource: true,
   changedBytes: true,

@@ -2,11 +2,12 @@ import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
+import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
 import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
-import type { Agent, Holding, MoveCommand, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
+import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
 import { dropEndedJournals } from './ended-journals.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
@@ -31,6 +32,9 @@ export interface LocalAgentParts {
   readonly dataAddress: () => string
   /** Sends an image's tar to another host. */
   readonly uploadImage: (args: Parameters<Agent['sendImage']>[0], tar: NodeJS.ReadableStream) => Promise<void>
+  /** What is known of the store and of the cluster without it. */
+  readonly remembered: () => Pick<Recall, 'store' | 'members'>
+  /** @returns whether it was taken */
   readonly acceptTable: (update: TableUpdate) => Promise<{ behind: boolean }>
 }
 
@@ -45,6 +49,7 @@ export interface LocalAgent extends Agent {
 
 export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const { host, runtime, transfers, firstMount, digests } = parts
+  const fence = new Fence(host, runtime)
   const journal = new MoveJournal(host.dataDir, host.machine.files)
   const sessions = new Sessions(host.clock)
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
@@ -90,7 +95,17 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     },
     users: ({ volumeName }) => runtime.usersOf(volumeName),
     usage: ({ volumeIds }) => usageOf(host, volumeIds),
-    setTable: parts.acceptTable,
+    setTable: async (update) => {
+      const { behind } = await parts.acceptTable(update)
+      return { behind, fenced: behind ? [] : await fence.heed(update.table) }
+    },
+    recall: async () => ({
+      ...parts.remembered(),
+      table: host.catalog.table,
+      records: (await host.allHeld()).map(({ record }) => record),
+      heard: host.epochs.all(),
+      journals: await journal.all(),
+    }),
 
     observe: (args) => source.observe(args),
     beginSource: async (args) => {

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { ContainerSpec } from '../containers/runtime.ts'
 import type { HostId, MoveId } from '../domain/ids.ts'
 import { diskFiles, type Files } from '../lib/files.ts'
-import type { GroupPart, MoveCommand, PreparedContainer } from './agent.ts'
+import type { GroupPart, JournalNote, MoveCommand, PreparedContainer } from './agent.ts'
 
 /** What a source must know to put its writers back, whatever dies. */
 export interface SourceJournal {
@@ -56,14 +56,16 @@ export class MoveJournal {
   }
 
   /** Every journal on this host. */
-  async all(): Promise<{ side: 'source' | 'target'; command: MoveCommand }[]> {
+  async all(): Promise<JournalNote[]> {
     await this.#files.ensureDirectory(this.#directory)
-    const found: { side: 'source' | 'target'; command: MoveCommand }[] = []
+    const found: JournalNote[] = []
     for (const name of (await this.#files.list(this.#directory)).toSorted()) {
       const side = /\.(source|target)\.json$/.exec(name)?.[1]
       if (side !== 'source' && side !== 'target') continue
       const journal = await this.#read<SourceJournal | TargetJournal>(name)
-      if (journal !== null) found.push({ side, command: journal.command })
+      if (journal === null) continue
+      const targetHostId = 'targetHostId' in journal ? journal.targetHostId : null
+      found.push({ side, command: journal.command, targetHostId })
     }
     return found
   }

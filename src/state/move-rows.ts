@@ -46,6 +46,7 @@ export const moveRows = (db: Database) => {
   const replacing = db.prepare<[string, number, number | null, string, number, string]>(
     'UPDATE moves SET state = ?, cancel_requested = ?, owner_epoch = ?, record = ?, version = ? WHERE id = ?',
   )
+  const deleting = db.prepare<[string]>('DELETE FROM moves WHERE id = ?')
   const openByHost = db
     .prepare<[string, string], number>(
       `SELECT count(*) FROM moves WHERE state NOT IN ('done', 'aborted') AND (source_host_id = ? OR target_host_id = ?)`,
@@ -73,6 +74,8 @@ export const moveRows = (db: Database) => {
       inserting.run(id, volumeId, sourceHostId, targetHostId, state, Number(cancelRequested), record, version)
       return move
     },
+    /** Away with it, whatever its state. */
+    delete: (id: MoveId): void => void deleting.run(id),
     /** Writes it with its version raised. */
     replace: (move: MoveRecord, ownerEpoch: Epoch | null): MoveRecord => {
       const next: MoveRecord = { ...move, version: move.version + 1 }

@@ -11,6 +11,9 @@ export const identityRow = (db: Database) => {
   const making = db.prepare<[string, number]>('INSERT OR IGNORE INTO identity VALUES (1, ?, ?, 0)')
   const raising = db.prepare<[]>('UPDATE identity SET commit_sequence = commit_sequence + 1')
   const settingTerm = db.prepare<[number]>('UPDATE identity SET term = ?, commit_sequence = commit_sequence + 1')
+  const replacing = db.prepare<[string, number]>(
+    'UPDATE identity SET store_id = ?, term = ?, commit_sequence = commit_sequence + 1',
+  )
   return {
     read: (): StoreIdentity => {
       const row = reading.get()
@@ -20,6 +23,8 @@ export const identityRow = (db: Database) => {
     makeOnce: (storeId: string, term: number): void => void making.run(storeId, term),
     raiseCommitSequence: (): void => void raising.run(),
     setTerm: (term: number): void => void settingTerm.run(term),
+    /** Two copies of one store, each recovered, are two stores. */
+    replace: (storeId: string, term: number): void => void replacing.run(storeId, term),
   }
 }
 

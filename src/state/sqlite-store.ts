@@ -12,7 +12,8 @@ import { maxTerm } from './epochs.ts'
 import { moveRows } from './move-rows.ts'
 import { moveTransitions } from './move-transitions.ts'
 import { answerRows, eventRows, hostRows, identityRow } from './other-rows.ts'
-import type { IdempotentAnswer, Store, StoredEvent, StoreIdentity, Tombstone } from './store.ts'
+import { writeRecovered } from './recovered.ts'
+import type { IdempotentAnswer, Recovered, Store, StoredEvent, StoreIdentity, Tombstone } from './store.ts'
 import { volumeRows } from './volume-rows.ts'
 
 export interface SqliteStoreOptions {
@@ -196,6 +197,18 @@ class SqliteStore implements Store {
 
   async finishMove(id: MoveId, endedAt: string): Promise<MoveRecord> {
     return this.#write(() => this.#transitions.finish(id, endedAt))
+  }
+
+  async recover(found: Recovered): Promise<StoreIdentity> {
+    return this.#write(() => {
+      writeRecovered(found, {
+        identity: this.#identity,
+        volumes: this.#volumes,
+        moves: this.#moves,
+        hosts: this.#hosts,
+      })
+      return this.#identity.read()
+    })
   }
 
   async hosts(): Promise<Host[]> {

@@ -21,6 +21,22 @@ export interface Tombstone {
   readonly deletedAt: string
 }
 
+/** What the hosts' records say, to be written over what the store says. Rows that are not named stay. */
+export interface Recovered {
+  /** Null: the store was not lost, only some of its volumes were unknown. Else it gets this term and a new id. */
+  readonly term: number | null
+  /** Each replaces the row of its id, or is a new one. */
+  readonly volumes: readonly Volume[]
+  /** Each replaces the row of its id, or is a new one. `ownerEpoch`: what its outcome gave the owner; null: it has none yet. */
+  readonly moves: readonly { readonly move: MoveRecord; readonly ownerEpoch: Epoch | null }[]
+  /** Rows without a trace on any host; no tombstone is made of them: should a host bring such a volume back, it is taken in. */
+  readonly forgetVolumes: readonly VolumeId[]
+  /** Moves of which nobody can tell how they end. */
+  readonly forgetMoves: readonly MoveId[]
+  readonly hosts: readonly Host[]
+  readonly forgetHosts: readonly HostId[]
+}
+
 /** An answer kept for an Idempotency-Key. */
 export interface IdempotentAnswer {
   readonly key: string
@@ -117,6 +133,12 @@ export interface Store {
   activateMove(id: MoveId): Promise<MoveRecord>
   /** active -> done, closes the move on the volume row. Repeating it is a success. */
   finishMove(id: MoveId, endedAt: string): Promise<MoveRecord>
+
+  /**
+   * Writes what `vol recover` found, in one transaction. The one way to change owners without a move.
+   * @throws STORE_CONFLICT when a volume that is not being recovered has the name of one that is, or the term is not higher
+   */
+  recover(found: Recovered): Promise<StoreIdentity>
 
   hosts(): Promise<Host[]>
   /** Inserts or replaces by id. @throws HOST_EXISTS when another host has the name */

@@ -13,6 +13,8 @@ export interface CatalogEntry {
   readonly labels: Readonly<Record<string, string>>
   readonly options: Readonly<Record<string, string>>
   readonly createdAt: string
+  /** Who owns it is not known: the owner named is the last one heard of, and nobody gives way to him. */
+  readonly unknown?: true
 }
 
 export interface CatalogTable {
@@ -53,6 +55,11 @@ export class Catalog {
 
   byName(name: string): CatalogEntry | undefined {
     return this.#byName.get(name)
+  }
+
+  /** As it was received last; of sequence 0 before the first. */
+  get table(): CatalogTable {
+    return this.#table
   }
 
   entries(): readonly CatalogEntry[] {

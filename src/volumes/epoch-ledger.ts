@@ -42,6 +42,11 @@ export class EpochLedger {
     return this.#heard.get(id)?.ended.includes(move) ?? false
   }
 
+  /** Everything heard, for a store that has lost its memory. */
+  all(): { volumeId: VolumeId; seen: Epoch; ended: readonly MoveId[] }[] {
+    return [...this.#heard].map(([volumeId, heard]) => ({ volumeId, ...heard }))
+  }
+
   /** @throws STALE_EPOCH when the command is of an ended move, or older than what was heard */
   check(id: VolumeId, move: MoveId, epoch: Epoch): void {
     if (this.hasEnded(id, move)) {

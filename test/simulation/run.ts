@@ -158,7 +158,9 @@ const help = async (world: World, people: People): Promise<void> => {
   if (storeFile.hasOldCopy) {
     const { commitSequence } = await world.store().identity()
     const seen = world.hosts.map(({ disk }) => seenBy(disk.files))
-    if (Math.max(...seen) > commitSequence) {
+    if (Math.max(...seen) > commitSequence && world.scenario.seed % 2 === 0) {
+      await recover(world)
+    } else if (Math.max(...seen) > commitSequence) {
       world.note('the newest store is put back')
       control.killVold()
       storeFile.restoreNewest()
@@ -174,6 +176,16 @@ const help = async (world: World, people: People): Promise<void> => {
   if (world.stoppedByOthers && volume?.openMoveId === null && owner !== undefined) {
     people.startAgain(owner).catch(() => undefined)
   }
+}
+
+/** The newest copy is lost for good: the hosts' records decide. */
+const recover = async (world: World): Promise<void> => {
+  const { control } = world
+  if (control === null) return
+  world.note('the store is recovered from the hosts')
+  const report = await settle(world, control.recover({ dryRun: false }))
+  world.note(JSON.stringify(report))
+  if (report.needed) world.storeFile.keepOld()
 }
 
 const seenBy = (files: ReadonlyMap<string, string>): number => {

@@ -111,6 +111,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
         imageId,
         imageName,
       }),
+    remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
     acceptTable: async ({ storeId, table, hosts }) => {
       const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })
       if (verdict === 'behind') return { behind: true }

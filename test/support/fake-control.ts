@@ -5,6 +5,7 @@ import type {
   MovePlan,
   MoveView,
   PoolView,
+  RecoverReport,
   VerificationView,
   VolumeDetail,
   VolumeView,
@@ -288,6 +289,16 @@ export class FakeControl implements Control {
   async issueToken(ttlMs: number): Promise<{ token: string; command: string; expiresAt: string }> {
     this.calls.push(`issueToken ${ttlMs}`)
     return { token: 'tok', command: 'vol join 10.0.0.1:7460 --token tok', expiresAt: at }
+  }
+
+  async recover({ dryRun }: { dryRun: boolean }): Promise<RecoverReport> {
+    this.calls.push(`recover ${dryRun}`)
+    const volumes = [...this.rows.values()].map(({ id, name, owner, epoch }) => ({
+      ...{ id, name, outcome: 'owner' as const, host: owner, epoch, superseded: [] },
+      reason: 'its record there says owner',
+    }))
+    const [first = '', ...silent] = this.hostRows.map(({ name }) => name)
+    return { needed: true, dryRun, term: 1, answered: [first], silent, volumes }
   }
 
   async events(after: number, limit: number): Promise<StoredEvent[]> {

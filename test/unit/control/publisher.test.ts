@@ -6,7 +6,7 @@ import type { Host } from '../../../src/domain/host.ts'
 import { hostId } from '../../../src/domain/ids.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
-import type { Agent, TableUpdate } from '../../../src/migrate/agent.ts'
+import type { Agent, TableAnswer, TableUpdate } from '../../../src/migrate/agent.ts'
 import { openSqliteStore } from '../../../src/state/sqlite-store.ts'
 import { volumeRow } from '../../contract/store-suite.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
@@ -25,7 +25,7 @@ const good = hostNamed('good', 'a')
 const other = hostNamed('other', 'b')
 
 /** A publisher over a real store with two hosts; `take` is what `other` does with a table. */
-const publisherWith = async (take: (update: TableUpdate) => Promise<{ behind: boolean }>) => {
+const publisherWith = async (take: (update: TableUpdate) => Promise<TableAnswer>) => {
   const store = await openSqliteStore({ path: join(await temporaryDirectory(), 'state.db'), clock: systemClock })
   onTestFinished(() => store.close())
   await store.putHost(good)
@@ -35,7 +35,7 @@ const publisherWith = async (take: (update: TableUpdate) => Promise<{ behind: bo
     const setTable = async (update: TableUpdate) => {
       if (host.id === other.id) return take(update)
       taken.push(update.table.entries.map(({ name }) => name))
-      return { behind: false }
+      return { behind: false, fenced: [] }
     }
     return { setTable } as Partial<Agent> as Agent
   }
@@ -52,7 +52,7 @@ test('a host that never answers holds up neither the others nor those who wait',
 })
 
 test('what changes while a push is under way is pushed after it', async () => {
-  let answer = (_: { behind: boolean }): void => undefined
+  let answer = (_: TableAnswer): void => undefined
   const seen: number[] = []
   const { store, publisher } = await publisherWith((update) => {
     seen.push(update.table.entries.length)
@@ -65,9 +65,9 @@ test('what changes while a push is under way is pushed after it', async () => {
   await store.insertVolume({ ...volumeRow(1), ownerHostId: good.id })
   const second = publisher.publishNow()
   await expect.poll(() => store.hosts()).toHaveLength(2)
-  answer({ behind: false })
+  answer({ behind: false, fenced: [] })
   await expect.poll(() => seen).toEqual([0, 1])
-  answer({ behind: false })
+  answer({ behind: false, fenced: [] })
   await Promise.all([first, second])
 })
 
@@ -75,9 +75,9 @@ test('a host that has seen a write which came after the table was read has seen 
   let pushes = 0
   const { store, publisher } = await publisherWith(async () => {
     pushes += 1
-    if (pushes > 1) return { behind: false }
+    if (pushes > 1) return { behind: false, fenced: [] }
     await store.insertVolume({ ...volumeRow(1), ownerHostId: good.id })
-    return { behind: true }
+    return { behind: true, fenced: [] }
   })
   await publisher.publishNow()
   expect(pushes).toBe(2)
@@ -88,7 +88,7 @@ test('a host that has seen a newer store is remembered until it has not; after a
   let behind = true
   const { publisher } = await publisherWith(async () => {
     await systemClock.sleep(behind ? 2_500 : 0)
-    return { behind }
+    return { behind, fenced: [] }
   })
   await publisher.publishToAll()
   expect([...publisher.behindOf]).toEqual(['other'])

@@ -1,0 +1,161 @@
+import type { Epoch } from '../domain/dataset.ts'
+import type { HostId, MoveId } from '../domain/ids.ts'
+import { isEnded, type MoveRecord } from '../domain/move.ts'
+import type { MoveCommand } from '../migrate/agent.ts'
+import type { Copy, Facts } from './recover-facts.ts'
+
+export interface RecoveredMove {
+  readonly move: MoveRecord
+  readonly ownerEpoch: Epoch | null
+}
+
+const asTarget = ['receiving', 'prepared', 'refused']
+
+/** The command's numbers, from whoever journaled them; else from the record and the ledger, which heard them when it began. */
+export const commandIn = (facts: Facts, copy: Copy, moveId: MoveId): MoveCommand => {
+  const { record, host } = copy
+  const noted = facts.journal(moveId, 'source') ?? facts.journal(moveId, 'target')
+  if (noted !== null) return noted.note.command
+  const stored = facts.move(moveId)
+  const epoch = stored?.epoch ?? record.seen
+  const heard = facts.heardOn(host.id, record.volumeId)
+  return {
+    volumeId: record.volumeId,
+    volumeName: record.name,
+    moveId,
+    epoch,
+    returnEpoch: stored?.returnEpoch ?? Math.max(heard, epoch + 1),
+  }
+}
+
+/** It wrote `owner` at the move's own epoch: the move has to be finished, not undone. */
+const tookOver = (facts: Facts, { host, record }: Copy, moveId: MoveId): boolean => {
+  if (record.role !== 'owner' || facts.journal(moveId, 'source')?.hostId === host.id) return false
+  return record.epoch === commandIn(facts, { host, record }, moveId).epoch
+}
+
+/**
+ * What becomes of each move of the volume whose owner is `owner` (or will be). One that the owner itself took over as a target goes on;
+ * what others hold as targets is given up; what the store alone remembers is closed where its end is plain, else forgotten.
+ */
+export const movesUnder = (
+  facts: Facts,
+  owner: Copy,
+  now: string,
+): { moves: RecoveredMove[]; forget: MoveId[]; open: MoveId | null } => {
+  const { volumeId } = owner.record
+  const moves: RecoveredMove[] = []
+  let open: MoveId | null = null
+  for (const copy of facts.copies(volumeId)) {
+    const { moveId, role } = copy.record
+    if (moveId === null || moves.some(({ move }) => move.id === moveId)) continue
+    if (tookOver(facts, copy, moveId)) {
+      if (copy !== owner) continue
+      open = moveId
+      const base = copy.record.snapshot
+      const sourceHostId = sourceOf(facts, copy, moveId) ?? likelySource(facts, copy)
+      const move = moveOf(facts, copy, moveId, { sourceHostId, targetHostId: copy.host.id }, now)
+      moves.push({
+        move: { ...move, state: 'committed', phase: 'activate', finalSnapshot: base, error: null, endedAt: null },
+        ownerEpoch: owner.record.epoch,
+      })
+      continue
+    }
+    if (copy !== owner && !asTarget.includes(role)) continue
+    const stored = facts.move(moveId)
+    if (stored !== null && isEnded(stored)) continue
+    const isSource = copy === owner
+    const sourceHostId = isSource ? copy.host.id : (sourceOf(facts, copy, moveId) ?? owner.host.id)
+    const targetHostId = isSource ? otherEnd(facts, copy, moveId) : copy.host.id
+    const move = moveOf(facts, copy, moveId, { sourceHostId, targetHostId }, now)
+    moves.push({ move: { ...move, ...undone(now) }, ownerEpoch: owner.record.epoch })
+  }
+  const forget: MoveId[] = []
+  for (const move of facts.movesOf(volumeId)) {
+    if (isEnded(move) || moves.some((other) => other.move.id === move.id)) continue
+    const isTaken = owner.host.id === move.targetHostId && owner.record.epoch >= move.epoch
+    if (isTaken) moves.push({ move: { ...move, state: 'done', endedAt: now }, ownerEpoch: move.epoch })
+    else if (owner.host.id === move.sourceHostId) {
+      moves.push({ move: { ...move, ...undone(now) }, ownerEpoch: owner.record.epoch })
+    } else forget.push(move.id)
+  }
+  return { moves, forget, open }
+}
+
+const undone = (now: string) => ({
+  state: 'aborted' as const,
+  error: {
+    code: 'MOVE_FAILED' as const,
+    message: 'the state store was lost; vol recover undid the move by the hosts records',
+  },
+  endedAt: now,
+})
+
+const sourceOf = (facts: Facts, target: Copy, moveId: MoveId): HostId | null => {
+  const copy = facts
+    .copies(target.record.volumeId)
+    .find(({ host, record }) => host.id !== target.host.id && record.moveId === moveId)
+  return copy?.host.id ?? facts.journal(moveId, 'source')?.hostId ?? facts.move(moveId)?.sourceHostId ?? null
+}
+
+/** Nobody that answers has been the source: the owner before, or whoever is silent. A host without anything of the move retires nothing. */
+const likelySource = (facts: Facts, { host, record }: Copy): HostId => {
+  const before = facts.evidence(record.volumeId).find(({ epoch, hostId }) => epoch < record.epoch && hostId !== host.id)
+  return before?.hostId ?? facts.silent()[0]?.id ?? host.id
+}
+
+/** The target, when its copy or somebody's journal tells; a host that does not answer may be it, and hears of it when it is back. */
+const otherEnd = (facts: Facts, source: Copy, moveId: MoveId): HostId => {
+  const copy = facts
+    .copies(source.record.volumeId)
+    .find(({ host, record }) => host.id !== source.host.id && record.moveId === moveId)
+  const noted = facts.journal(moveId, 'source')?.note.targetHostId ?? facts.journal(moveId, 'target')?.hostId
+  return copy?.host.id ?? noted ?? facts.move(moveId)?.targetHostId ?? source.host.id
+}
+
+/** As the store has it, or made anew of what the hosts know; people's options of it are lost then. */
+const moveOf = (
+  facts: Facts,
+  copy: Copy,
+  moveId: MoveId,
+  ends: { sourceHostId: HostId; targetHostId: HostId },
+  now: string,
+): MoveRecord => {
+  const stored = facts.move(moveId)
+  if (stored !== null) return stored
+  const { record } = copy
+  const { epoch, returnEpoch } = commandIn(facts, copy, moveId)
+  const poolOn = (id: HostId) =>
+    facts.copies(record.volumeId).find(({ host }) => host.id === id)?.record.pool ?? facts.host(id)?.pools[0] ?? ''
+  return {
+    id: moveId,
+    volumeId: record.volumeId,
+    volumeName: record.name,
+    ...ends,
+    sourcePool: poolOn(ends.sourceHostId),
+    targetPool: poolOn(ends.targetHostId),
+    epoch,
+    returnEpoch,
+    request: {
+      to: facts.hostName(ends.targetHostId),
+      quiesce: 'stop',
+      containers: facts.journal(moveId, 'target') === null ? 'stop' : 'move',
+      dropMounts: [],
+      healthTimeoutMs: 60_000,
+      onlyIdle: false,
+    },
+    state: 'open',
+    phase: 'plan',
+    cancelRequested: false,
+    rounds: [],
+    forecast: null,
+    finalSnapshot: null,
+    quiescedAt: null,
+    downtimeMs: null,
+    warnings: ['its row was made anew by vol recover'],
+    error: null,
+    startedAt: now,
+    endedAt: null,
+    version: 1,
+  }
+}
