@@ -16,13 +16,22 @@ export class SocketClient {
   }
 
   post(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Answer> {
-    const text = JSON.stringify(body)
+    return this.call('POST', path, body, headers)
+  }
+
+  call(
+    method: 'GET' | 'POST' | 'DELETE',
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Answer> {
+    const text = body === undefined ? '' : JSON.stringify(body)
     const startedAt = performance.now()
     return new Promise((resolve, reject) => {
       const call = request({
         socketPath: this.#socketPath,
         path,
-        method: 'POST',
+        method,
         agent: this.#agent,
         headers: { 'content-length': Buffer.byteLength(text), ...headers },
       })

@@ -1,11 +1,13 @@
 import type { Bench } from './context.ts'
 import { dataPhase } from './data-phase.ts'
 import { dockerRun } from './docker-run.ts'
+import { forecast } from './forecast.ts'
 import { manyVolumes } from './many-volumes.ts'
 import { memory } from './memory.ts'
 import { pluginCalls } from './plugin-calls.ts'
 import { postgresGap } from './postgres-gap.ts'
 import { sessionCost } from './session-cost.ts'
+import { undo } from './undo.ts'
 import { writeGap } from './write-gap.ts'
 
 /** All rows, in the order in which they are measured. */
@@ -18,4 +20,6 @@ export const benches: readonly Bench[] = [
   pluginCalls,
   memory,
   manyVolumes,
+  forecast,
+  undo,
 ]

@@ -39,6 +39,7 @@ import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
 import { RunningCommands } from './lib/running-commands.ts'
 import { listenOnUnixSocket } from './lib/unix-socket.ts'
 import type { Agent } from './migrate/agent.ts'
+import { createHooks } from './migrate/hooks.ts'
 import { createLocalAgent } from './migrate/local-agent.ts'
 import { createRemoteAgent } from './migrate/remote-agent.ts'
 import { createTransferService } from './migrate/transfer/service.ts'
@@ -154,6 +155,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       transfers,
       digests: createTreeDigests({ exec, clock, dataDir: config.dataDir }),
       firstMount,
+      hooks: createHooks(config.hooks, () => identity().hostName),
       version,
       agentOf: (hostId) => {
         const other = membership.members().find(({ id }) => id === hostId)
@@ -161,13 +163,15 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         throw new DroverError('NO_SUCH_HOST', `host ${hostId} is no member of the cluster any more`)
       },
       dataAddress: () => dataAddress,
-      uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar) =>
-        peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, {
+      uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar, signal) => {
+        const headers = {
           'drover-move-id': moveId,
           'drover-volume-id': id,
           'drover-image-id': encodeURIComponent(imageId),
           'drover-image-name': encodeURIComponent(imageName),
-        }),
+        }
+        return peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, headers, signal)
+      },
       remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
       acceptTable: async ({ storeId, table, hosts }) => {
         const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })

@@ -57,6 +57,11 @@ export const startMoveBody = z
     quiesce: z.enum(['stop', 'pause']).default('stop'),
     containers: z.enum(['move', 'stop', 'refuse']).default('move'),
     maxDowntimeMs: milliseconds.optional(),
+    keepGoing: z.boolean().optional().openapi({ description: 'go on although maxDowntimeMs cannot be kept' }),
+    noReturn: z
+      .boolean()
+      .optional()
+      .openapi({ description: 'stay on the target although the containers do not become healthy there' }),
     bwlimitBytes: bytes.optional().openapi({ description: 'bytes per second, on the wire' }),
     compress: z.enum(['none', 'zstd']).optional().openapi({ description: 'how the stream is packed on the wire' }),
     dropMounts: z.array(z.string()).default([]),

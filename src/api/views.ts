@@ -74,6 +74,8 @@ export const moveView = z
       healthTimeoutMs: z.number(),
       onlyIdle: z.boolean(),
       verify: z.boolean().optional(),
+      keepGoing: z.boolean().optional(),
+      noReturn: z.boolean().optional(),
     }),
     state: z.enum(['open', 'verified', 'committed', 'active', 'done', 'aborted']),
     phase: z.enum(phases),
@@ -93,6 +95,14 @@ export const moveView = z
     finalSnapshot: z.string().nullable(),
     quiescedAt: z.string().nullable(),
     downtimeMs: z.number().nullable(),
+    forecastDowntimeMs: z
+      .number()
+      .nullable()
+      .openapi({ description: 'downtimeMs as it was forecast right before the writers were stopped' }),
+    phaseTimes: list(z.object({ phase: z.enum(phases), ms: z.number() })),
+    returnOf: z.string().nullable().openapi({ description: 'the move that this one takes back' }),
+    returnedBy: z.string().nullable().openapi({ description: 'the move that takes this one back' }),
+    returnDue: z.boolean().openapi({ description: 'it is taken back as soon as it has ended' }),
     warnings: list(z.string()),
     error: z.object({ code: z.enum(codes), message: z.string() }).nullable(),
     verification: verificationResult.nullable().optional(),

@@ -6,7 +6,7 @@ import { checkVolumeName } from '../domain/names.ts'
 import { formatDuration, formatSize, parseDuration } from '../domain/units.ts'
 import { collect, given, parseRate } from './arguments.ts'
 import { type Context, segment, show, showTable } from './context.ts'
-import { followGroup, followMove, summary } from './follow-move.ts'
+import { describeDowntime, followGroup, followMove, summary } from './follow-move.ts'
 import type { Run } from './program.ts'
 import { waiting } from './progress.ts'
 import { receipt } from './receipt.ts'
@@ -24,6 +24,8 @@ interface MoveOptions {
   readonly dropMount?: readonly string[]
   readonly healthTimeout?: number
   readonly verify: boolean
+  readonly keepGoing?: boolean
+  readonly return: boolean
   readonly dryRun: boolean
   readonly detach: boolean
 }
@@ -39,7 +41,7 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .option('--group <label>', 'instead of a name: all volumes with the label KEY=VALUE or KEY, cut at a single point')
     .requiredOption('--to <host>', 'where to')
     .option('--pool <pool>', 'on the target, as vol pools names it')
-    .option('--max-downtime <time>', 'stop, with the writer untouched, when it would take longer', parseDuration)
+    .option('--max-downtime <time>', 'stop, and let the writer go on, rather than take longer', parseDuration)
     .addOption(new Option('--quiesce <how>', 'how the writers are stilled (default: stop)').choices(['stop', 'pause']))
     .addOption(
       new Option('--containers <what>', 'what becomes of them (default: move)').choices(['move', 'stop', 'refuse']),
@@ -49,6 +51,8 @@ export const addMoveCommands = (program: Command, run: Run): void => {
     .option('--drop-mount <path>', 'leave the bind mount at this path behind; may be given again', collect)
     .option('--health-timeout <time>', 'wait this long for health on the target (default: 60s)', parseDuration)
     .option('--verify', 'compare the content on both hosts afterwards, while the writers run', false)
+    .option('--keep-going', 'although --max-downtime cannot be kept')
+    .option('--no-return', 'stay on the target although the containers do not become healthy there')
     .option('--dry-run', 'tell bytes, time and downtime, and do nothing', false)
     .option('--detach', 'do not wait for the end', false)
     .action(
@@ -152,6 +156,8 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
     dropMounts: options.dropMount,
     healthTimeoutMs: options.healthTimeout,
     verify: options.verify || undefined,
+    keepGoing: options.keepGoing,
+    noReturn: options.return ? undefined : true,
   }),
 })
 
@@ -187,6 +193,12 @@ const describeMove = (move: MoveView): string[] => {
       : { now: `round ${progress.round}: ${formatSize(progress.bytes)} of ${formatSize(progress.totalBytes)}` }),
     ...(move.waitsFor === null ? {} : { waiting: move.waitsFor }),
     ...(forecast === null || isEnded(move) ? {} : { downtime: `about ${formatDuration(forecast.downtimeMs)}` }),
+    ...(move.downtimeMs === null ? {} : { downtime: describeDowntime(move) }),
+    ...(move.phaseTimes.length === 0
+      ? {}
+      : { phases: move.phaseTimes.map(({ phase, ms }) => `${phase} ${formatDuration(ms)}`).join(', ') }),
+    ...(move.returnOf === null ? {} : { 'returns move': move.returnOf }),
+    ...(move.returnedBy === null ? {} : { 'returned by': move.returnedBy }),
     ...(move.warnings.length === 0 ? {} : { warnings: move.warnings.join('; ') }),
     ...(move.verification == null ? {} : { content: receipt(move.verification) }),
     ...(error === null ? {} : { error: `${error.code}: ${error.message}` }),

@@ -13,11 +13,21 @@ const patienceMs = 60_000
 /** What shells give a program that Ctrl-C ended. */
 const interruptedExit = 130
 
-/** Shows a move until it ends, then its summary. Ctrl-C ends the showing, not the move. @throws what the move ended with */
+/**
+ * Shows a move until it ends, and the way back of one that is not healthy, then its summary. Ctrl-C ends the showing, not the move.
+ * @throws what the move ended with
+ */
 export const followMove = async (context: Context, first: MoveView): Promise<number> => {
-  const read = async () => [await context.client.call<MoveView>('GET', `/v1/moves/${segment(first.id)}`)]
-  const ended = await follow(context, [first], read)
-  return ended === null ? interruptedExit : endOf(context, ended[0])
+  const look = (id: string) => context.client.call<MoveView>('GET', `/v1/moves/${segment(id)}`)
+  const ended = await follow(context, [first], async () => [await look(first.id)])
+  if (ended === null) return interruptedExit
+  const [move] = ended
+  const { returnedBy } = move
+  if (returnedBy === null) return endOf(context, move)
+  if (!context.json) context.err(`vol: warning: ${move.error?.message ?? 'it is not healthy'}; it goes back`)
+  const way = await withPatience(context.clock, patienceMs, () => look(returnedBy))
+  const back = await follow(context, [way], async () => [await look(returnedBy)])
+  return back === null ? interruptedExit : endOf(context, move, back[0])
 }
 
 /** The same for the moves of a group; the first has the containers, and stands for all while they are shown. */
@@ -48,7 +58,7 @@ const follow = async (
   let moves = first
   try {
     progress.update(moves[0])
-    while (!moves.every(isEnded)) {
+    while (!moves.every((move) => isEnded(move) && !move.returnDue)) {
       await context.clock.sleep(lookMs, interrupt.signal)
       const [lead, ...others] = await withPatience(context.clock, patienceMs, async () => {
         interrupt.signal.throwIfAborted()
@@ -72,30 +82,45 @@ const follow = async (
   return moves
 }
 
-/** The last word on a move that has ended. */
-export const endOf = (context: Context, move: MoveView): number => {
-  throwIfFailed(context, move)
+/** The last word on a move that has ended. `back`: the move that has taken it back, or has tried to. */
+export const endOf = (context: Context, move: MoveView, back: MoveView | null = null): number => {
+  throwIfFailed(context, move, back)
   show(context, move, () => summary(move))
   return 0
 }
 
-const throwIfFailed = (context: Context, move: MoveView): void => {
+const throwIfFailed = (context: Context, move: MoveView, back: MoveView | null = null): void => {
   if (!context.json) for (const warning of move.warnings) context.err(`vol: warning: ${warning}`)
   if (move.state === 'aborted' || move.error !== null) {
     const { code, message } = move.error ?? { code: 'MOVE_FAILED' as const, message: `move ${move.id} was undone` }
     const content = move.verification == null ? {} : { verification: move.verification }
-    throw new DroverError(code, message, { details: { move: move.id, state: move.state, ...content } })
+    const way = back === null ? {} : { returnedBy: back.id }
+    const details = { move: move.id, state: move.state, ...content, ...way }
+    throw new DroverError(code, `${message}${whereNow(move, back)}`, { details })
   }
+}
+
+const whereNow = (move: MoveView, back: MoveView | null): string => {
+  if (move.error?.code !== 'NOT_HEALTHY') return ''
+  if (back === null) return `; it is on host ${move.to}`
+  const { state, error } = back
+  if (state === 'done' && error === null) return `; it went back to host ${back.to} and runs there`
+  if (state === 'done') return `; it is on host ${back.to} again: ${error?.message}`
+  return `; it could not go back and is on host ${move.to} (${error?.code}: ${error?.message})`
 }
 
 export const summary = (move: MoveView): string => {
   const rounds = `${move.rounds.length} ${move.rounds.length === 1 ? 'round' : 'rounds'}`
   const downtime =
-    move.downtimeMs === null ? 'no downtime: no container ran on it' : `downtime ${formatDuration(move.downtimeMs)}`
+    move.downtimeMs === null ? 'no downtime: no container ran on it' : `downtime ${describeDowntime(move)}`
   const took = formatDuration(Date.parse(move.endedAt ?? move.startedAt) - Date.parse(move.startedAt))
   const content = move.verification == null ? '' : `, ${receipt(move.verification)}`
   return `moved ${move.volumeName} from ${move.from} to ${move.to}: ${formatSize(move.totalBytes)} in ${rounds}, ${took}, ${downtime}${content}`
 }
+
+/** Measured, and as it was forecast. */
+export const describeDowntime = ({ downtimeMs, forecastDowntimeMs }: MoveView): string =>
+  `${formatDuration(downtimeMs ?? 0)}${forecastDowntimeMs === null ? '' : ` (forecast ${formatDuration(forecastDowntimeMs)})`}`
 
 const goesOn = (error: unknown, move: MoveView): unknown => {
   const failure = failureOf(error)

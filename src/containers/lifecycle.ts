@@ -41,14 +41,17 @@ export const setRestartPolicy = async (
   id: string,
   policy: ContainerSpec['restartPolicy'],
 ): Promise<void> => {
-  await orNull(
-    client.call(`set restart policy ${policy.name} on container ${id}`, quickMs, (docker, abortSignal) =>
+  try {
+    await client.call(`set restart policy ${policy.name} on container ${id}`, quickMs, (docker, abortSignal) =>
       docker.getContainer(id).update({
         RestartPolicy: { Name: policy.name, MaximumRetryCount: policy.maximumRetryCount },
         abortSignal,
       }),
-    ),
-  )
+    )
+  } catch (error) {
+    // One of `--rm` that has just ended is as good as absent.
+    if (!isGone(error) && !/marked for removal/.test((error as Error).message)) throw error
+  }
 }
 
 export const startContainer = async (client: DockerClient, id: string): Promise<void> => {

@@ -19,6 +19,7 @@ import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
 import { behindError, recoverStore, settleUnknown } from './recover.ts'
+import { beginReturns } from './returns.ts'
 import { Verifications } from './verify-control.ts'
 import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
@@ -124,12 +125,20 @@ export const createControlService = (given: ControlServiceParts): ControlService
       emit,
       publish: () => publisher.publish(),
       reconcileSoon,
+      returnSoon: () => void beginDueReturns(),
       mayWrite: parts.mayWrite,
     })
   let mover = newMover()
   let recovering: Promise<RecoverReport> | null = null
 
   const verifications = new Verifications(parts)
+  /** One after the other, so that none begins twice. */
+  let returning: Promise<void> | null = null
+  const beginDueReturns = (): Promise<void> => {
+    const next = (returning ?? Promise.resolve()).then(() => beginReturns(parts, mover))
+    returning = next.catch((error) => logger.warn({ error: String(error) }, 'returns begin later'))
+    return returning
+  }
 
   /** Moves without a runner go on, and rows half made are taken back; nothing while a host has seen a newer store than ours. */
   let unfinished = true
@@ -139,6 +148,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       if (unfinished) await takeBackUnfinished(parts)
       unfinished = false
       await mover.resume()
+      void beginDueReturns()
     } catch (error) {
       logger.warn({ error: String(error) }, 'moves are taken up later')
     }

@@ -3,10 +3,11 @@ import type { Epoch } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import { type MoveId, moveId } from '../domain/ids.ts'
-import type { MoveRecord, MoveRequest } from '../domain/move.ts'
+import { atBegin, type MoveRecord, type MoveRequest } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
 import { isoNow } from '../lib/clock.ts'
 import type { SourceObservation, TargetReport } from '../migrate/agent.ts'
+import { learnDowntime, pastMoves } from '../migrate/forecast.ts'
 import type { Mover } from '../migrate/mover.ts'
 import { commonBase, makePlan, type Plan } from '../migrate/plan.ts'
 import type { MovePlan } from './control.ts'
@@ -32,6 +33,7 @@ export const observe = async (
   name: string,
   request: MoveRequest,
   alongside: readonly string[] | null = [],
+  returnOf: MoveId | null = null,
 ): Promise<Observed> => {
   const volume = await volumeByName(parts.store, name)
   const to = await hostByName(parts.store, request.to)
@@ -44,7 +46,9 @@ export const observe = async (
     throw new DroverError('MOVE_TO_ITSELF', `volume ${name} is on host ${to.name} already; name another host`)
   }
   checkNoMove(volume)
-  const source = await parts.agent(from).observe({ volumeId: volume.id, volumeName: name, alongside: alongside ?? [] })
+  const source = await parts
+    .agent(from)
+    .observe({ volumeId: volume.id, volumeName: name, alongside: alongside ?? [], returnOf })
   const carries = request.containers === 'move' && !request.onlyIdle && alongside !== null
   const specs = carries ? source.specs : []
   const target = await parts
@@ -62,6 +66,10 @@ export const observe = async (
     source,
     target,
     changedBytes,
+    downtime: learnDowntime(
+      { volumeId: volume.id, sourceHostId: from.id, targetHostId: to.id, request },
+      await pastMoves(parts.store, volume.id),
+    ),
   })
   return { volume, from, to, source, target, plan }
 }
@@ -87,14 +95,16 @@ export const startMove = async (
   mover: Mover,
   name: string,
   request: MoveRequest,
+  returnOf: MoveId | null = null,
 ): Promise<MoveRecord> => {
   await parts.mayWrite()
-  const observed = await observe(parts, name, request)
+  const observed = await observe(parts, name, request, [], returnOf)
   const id = moveId(ulid(parts.clock.now()).toLowerCase())
-  const move = await parts.store.beginMove(observed.volume, (epoch, returnEpoch) =>
-    newMove(parts, id, observed, request, epoch, returnEpoch),
-  )
-  await parts.emit('move.started', { move: id, volume: name, from: observed.from.name, to: observed.to.name })
+  const move = await parts.store.beginMove(observed.volume, (epoch, returnEpoch) => ({
+    ...newMove(parts, id, observed, request, epoch, returnEpoch),
+    returnOf,
+  }))
+  await parts.emit('move.started', { move: id, volume: name, from: observed.from.name, to: observed.to.name, returnOf })
   mover.start(move)
   return move
 }
@@ -107,6 +117,7 @@ export const newMove = (
   epoch: Epoch,
   returnEpoch: Epoch,
 ): MoveRecord => ({
+  ...atBegin,
   id,
   volumeId: volume.id,
   volumeName: volume.name,
@@ -117,17 +128,6 @@ export const newMove = (
   epoch,
   returnEpoch,
   request,
-  state: 'open',
-  phase: 'plan',
-  cancelRequested: false,
-  rounds: [],
   forecast: plan.forecast,
-  finalSnapshot: null,
-  quiescedAt: null,
-  downtimeMs: null,
-  warnings: [],
-  error: null,
   startedAt: isoNow(parts.clock),
-  endedAt: null,
-  version: 1,
 })

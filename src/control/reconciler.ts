@@ -97,7 +97,7 @@ export class Reconciler {
       await agent.retire({ ...command, base, keepUntil, carried: move.request.containers === 'move' })
     }
     if (base !== null && host.id === move.targetHostId && record.role === 'owner')
-      await agent.finishTarget({ ...command, base })
+      await agent.finishTarget({ ...command, base, forReturn: move.returnDue || move.returnedBy !== null })
   }
 
   async #deleted(agent: Agent, record: DatasetRecord): Promise<void> {

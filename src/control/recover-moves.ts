@@ -1,6 +1,6 @@
 import type { Epoch } from '../domain/dataset.ts'
 import type { HostId, MoveId } from '../domain/ids.ts'
-import { isEnded, type MoveRecord } from '../domain/move.ts'
+import { atBegin, isEnded, type MoveRecord } from '../domain/move.ts'
 import type { MoveCommand } from '../migrate/agent.ts'
 import type { Copy, Facts } from './recover-facts.ts'
 
@@ -128,6 +128,7 @@ const moveOf = (
   const poolOn = (id: HostId) =>
     facts.copies(record.volumeId).find(({ host }) => host.id === id)?.record.pool ?? facts.host(id)?.pools[0] ?? ''
   return {
+    ...atBegin,
     id: moveId,
     volumeId: record.volumeId,
     volumeName: record.name,
@@ -144,18 +145,8 @@ const moveOf = (
       healthTimeoutMs: 60_000,
       onlyIdle: false,
     },
-    state: 'open',
-    phase: 'plan',
-    cancelRequested: false,
-    rounds: [],
     forecast: null,
-    finalSnapshot: null,
-    quiescedAt: null,
-    downtimeMs: null,
     warnings: ['its row was made anew by vol recover'],
-    error: null,
     startedAt: now,
-    endedAt: null,
-    version: 1,
   }
 }

@@ -67,6 +67,7 @@ export const errorKinds = {
   CONTENT_DIFFERS: { status: 500, exit: 1, retryable: false, title: 'The content is not the same on both hosts' },
   STREAM_FAILED: { status: 502, exit: 1, retryable: true, title: 'The data stream broke' },
   NOT_HEALTHY: { status: 500, exit: 1, retryable: false, title: 'The container did not become healthy' },
+  HOOK_FAILED: { status: 500, exit: 1, retryable: true, title: 'A hook of the operator failed' },
   CLUSTER_EXISTS: { status: 409, exit: 4, retryable: false, title: 'The host is in a cluster already' },
   ADOPT_NEEDED: { status: 409, exit: 4, retryable: false, title: 'The host holds volumes already' },
   NOT_CONTROL: { status: 409, exit: 4, retryable: false, title: 'This host does not have the control role' },

@@ -36,6 +36,10 @@ export interface MoveRequest {
   readonly onlyIdle: boolean
   /** Compare S on both hosts once the writers run again. */
   readonly verify?: boolean | undefined
+  /** Go on although `maxDowntimeMs` cannot be kept. */
+  readonly keepGoing?: boolean | undefined
+  /** Stay on the target although the containers do not become healthy there. */
+  readonly noReturn?: boolean | undefined
 }
 
 /** One transfer of one snapshot. */
@@ -55,6 +59,12 @@ export interface MoveForecast {
   readonly bytes: number
   readonly ms: number
   readonly downtimeMs: number
+}
+
+/** How long a phase took. */
+export interface PhaseTime {
+  readonly phase: Phase
+  readonly ms: number
 }
 
 /** The journal: the phase is recorded before it acts. */
@@ -84,6 +94,16 @@ export interface MoveRecord {
   readonly quiescedAt: string | null
   /** From the writers' stop on the source to their start on the target; null when no container was carried. */
   readonly downtimeMs: number | null
+  /** The same, as it was forecast right before the writers were stopped; null while they run, and when none did. */
+  readonly forecastDowntimeMs: number | null
+  /** In the order in which they ended; one that was done again comes again. */
+  readonly phaseTimes: readonly PhaseTime[]
+  /** The move that this one takes back, because its containers did not become healthy. */
+  readonly returnOf: MoveId | null
+  /** The move that takes this one back. */
+  readonly returnedBy: MoveId | null
+  /** It is to be taken back as soon as it has ended. */
+  readonly returnDue: boolean
   /** What did not stop the move but should be known: an unhealthy container, a mount left behind. */
   readonly warnings: readonly string[]
   readonly error: { readonly code: ErrorCode; readonly message: string } | null
@@ -93,5 +113,25 @@ export interface MoveRecord {
   readonly endedAt: string | null
   readonly version: number
 }
+
+/** As a move begins; also what rows lack that an older Drover wrote. */
+export const atBegin = {
+  state: 'open',
+  phase: 'plan',
+  cancelRequested: false,
+  rounds: [],
+  finalSnapshot: null,
+  quiescedAt: null,
+  downtimeMs: null,
+  forecastDowntimeMs: null,
+  phaseTimes: [],
+  returnOf: null,
+  returnedBy: null,
+  returnDue: false,
+  warnings: [],
+  error: null,
+  endedAt: null,
+  version: 1,
+} as const satisfies Partial<MoveRecord>
 
 export const isEnded = (move: MoveRecord): boolean => move.state === 'done' || move.state === 'aborted'

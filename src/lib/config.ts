@@ -6,8 +6,17 @@ import { z } from 'zod'
 import { DroverError } from '../domain/errors.ts'
 import { checkHostName } from '../domain/names.ts'
 import { parsePoolSpec } from '../domain/pool.ts'
-import { parseSize } from '../domain/units.ts'
+import { parseDuration, parseSize } from '../domain/units.ts'
 import { type LogLevel, logLevels } from './logger.ts'
+
+/** Programs of the operator, run around every move: absolute paths, no shell. */
+export interface HooksConfig {
+  /** On the source, while the writers still run. */
+  readonly beforeQuiesce: string | null
+  /** On the target, once the containers were started. */
+  readonly afterActivate: string | null
+  readonly timeoutMs: number
+}
 
 export interface DaemonConfig {
   readonly dataDir: string
@@ -31,6 +40,7 @@ export interface DaemonConfig {
   readonly movesPerHost: number | null
   /** Milliseconds that plugin calls may take, where they are not the plugin's own. */
   readonly pluginLimits: PluginLimitsConfig
+  readonly hooks: HooksConfig
 }
 
 export interface PluginLimitsConfig {
@@ -59,6 +69,13 @@ const shape = z.strictObject({
   moves_per_host: z.int().min(1).max(64).optional(),
   plugin_limits: z
     .strictObject({ lookup_ms: limit, change_ms: limit, create_ms: limit, mount_ms: limit, brief_ms: limit })
+    .optional(),
+  hooks: z
+    .strictObject({
+      before_quiesce: z.string().optional(),
+      after_activate: z.string().optional(),
+      timeout: z.string().optional(),
+    })
     .optional(),
 })
 type File = z.infer<typeof shape>
@@ -113,6 +130,7 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     defaultPoolBytes: file.default_pool_size === undefined ? null : parseSize(file.default_pool_size),
     movesPerHost: file.moves_per_host ?? null,
     pluginLimits: pluginLimits(file.plugin_limits ?? {}),
+    hooks: hooksOf(file.hooks ?? {}),
   }
 }
 
@@ -151,6 +169,24 @@ const readFileConfig = async (path: string): Promise<File> => {
         ? error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`.trim()).join('; ')
         : String(error instanceof Error ? error.message : error).split('\n')[0]
     throw new DroverError('BAD_CONFIG', `configuration ${path} cannot be used: ${reason}`)
+  }
+}
+
+const defaultHookMs = 30_000
+/** Control waits for a hook this long at most. */
+const longestHookMs = 600_000
+
+const hooksOf = ({ before_quiesce, after_activate, timeout }: NonNullable<File['hooks']>): HooksConfig => {
+  const timeoutMs = timeout === undefined ? defaultHookMs : parseDuration(timeout)
+  if (timeoutMs < 1 || timeoutMs > longestHookMs) {
+    throw new DroverError('BAD_CONFIG', `hooks.timeout ${JSON.stringify(timeout)} cannot be used; at most 10m`)
+  }
+  const path = (key: string, given: string | undefined) =>
+    given === undefined ? null : absolute(`hooks.${key}`, given)
+  return {
+    beforeQuiesce: path('before_quiesce', before_quiesce),
+    afterActivate: path('after_activate', after_activate),
+    timeoutMs,
   }
 }
 

@@ -20,6 +20,8 @@ export interface MoveCommand {
   readonly epoch: Epoch
   /** n + 1, for a way back. */
   readonly returnEpoch: Epoch
+  /** The move that this one takes back: its containers go back as they were. */
+  readonly returnOf?: MoveId | null | undefined
 }
 
 /** Of a move of several volumes: all of its commands, and which of them carries the containers. */
@@ -98,7 +100,7 @@ export interface Recall {
 
 /** That this host is in a move, by its journal. `targetHostId`: as the source knows it. */
 export interface JournalNote {
-  readonly side: 'source' | 'target'
+  readonly side: 'source' | 'target' | 'carried'
   readonly command: MoveCommand
   readonly targetHostId: HostId | null
 }
@@ -127,7 +129,12 @@ export interface Agent {
 
   // The source of a move.
   /** @param args.alongside names of volumes whose containers are told too: they move in one group with this one */
-  observe(args: { volumeId: VolumeId; volumeName: string; alongside?: readonly string[] }): Promise<SourceObservation>
+  observe(args: {
+    volumeId: VolumeId
+    volumeName: string
+    alongside?: readonly string[]
+    returnOf?: MoveId | null | undefined
+  }): Promise<SourceObservation>
   beginSource(args: MoveCommand): Promise<void>
   /** Bytes changed since the snapshot, estimated. */
   changedBytes(args: MoveCommand & { snapshot: string }): Promise<number>
@@ -194,8 +201,8 @@ export interface Agent {
   startContainers(args: MoveCommand): Promise<{ started: number }>
   /** Null, or why they are not healthy. */
   awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }>
-  /** Drops the move's own things but the base. */
-  finishTarget(args: MoveCommand & { base: string }): Promise<void>
+  /** Drops the move's own things but the base; `forReturn`: and what must be known of the containers to take them back. */
+  finishTarget(args: MoveCommand & { base: string; forReturn: boolean }): Promise<void>
   /**
    * Gives the move up durably, then removes what it made here. Asked by the control role, or by a source that has lost it.
    * @throws TOO_LATE when this host is owner already
@@ -203,6 +210,8 @@ export interface Agent {
   refuseTarget(args: MoveCommand): Promise<void>
 
   // Both ends.
+  /** Runs the operator's program, if this host has one. @throws HOOK_FAILED */
+  runHook(args: HookCall): Promise<{ ran: boolean }>
   /** Resolves when the session ended, or after `waitMs` with the progress so far. */
   transferStatus(args: { sessionId: string; waitMs: number }): Promise<TransferStatus>
   abortTransfer(args: { sessionId: string }): Promise<void>
@@ -221,6 +230,13 @@ export interface Agent {
 export interface TableAnswer {
   readonly behind: boolean
   readonly fenced: readonly Fenced[]
+}
+
+export interface HookCall extends MoveCommand {
+  readonly hook: 'before_quiesce' | 'after_activate'
+  /** Names of the hosts. */
+  readonly source: string
+  readonly target: string
 }
 
 export interface TableUpdate {
@@ -292,6 +308,7 @@ const table: Record<AgentMethod, true> = {
   awaitHealthy: true,
   finishTarget: true,
   refuseTarget: true,
+  runHook: true,
   transferStatus: true,
   abortTransfer: true,
   digestSnapshot: true,

@@ -1,5 +1,6 @@
 import { asDroverError } from '../domain/errors.ts'
-import type { VolumeHost } from '../volumes/host.ts'
+import type { MoveId } from '../domain/ids.ts'
+import type { Held, VolumeHost } from '../volumes/host.ts'
 import type { MoveJournal } from './move-journal.ts'
 
 /**
@@ -12,6 +13,10 @@ export const dropEndedJournals = async (host: VolumeHost, journal: MoveJournal):
     try {
       await host.locks.run(volumeId, async () => {
         const held = await host.held(volumeId)
+        if (side === 'carried') {
+          if (!isAwaited(held, moveId)) await journal.drop(moveId, side)
+          return
+        }
         const hasEnded = held === null ? side === 'target' : held.record.endedMoves.includes(moveId)
         if (!hasEnded) return
         await host.epochs.record(volumeId, returnEpoch, moveId)
@@ -22,4 +27,11 @@ export const dropEndedJournals = async (host: VolumeHost, journal: MoveJournal):
       host.logger.warn({ move: moveId, volume: volumeName, reason }, 'the journal of an ended move is kept for now')
     }
   }
+}
+
+/** A move that is to be taken back was the last that ended here, or is just ending, and the volume is here still. */
+const isAwaited = (held: Held | null, moveId: MoveId): boolean => {
+  if (held === null || held.record.role === 'replica') return false
+  const { moveId: open, endedMoves } = held.record
+  return open === moveId || endedMoves.at(-1) === moveId
 }

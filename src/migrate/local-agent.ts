@@ -9,6 +9,7 @@ import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.t
 import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
 import { dropEndedJournals } from './ended-journals.ts'
+import { type Hooks, noHooks } from './hooks.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
 import { Sessions } from './sessions.ts'
@@ -25,13 +26,18 @@ export interface LocalAgentParts {
   readonly transfers: TransferService
   readonly digests: TreeDigests
   readonly firstMount: FirstMount
+  readonly hooks?: Hooks
   readonly version: string
   /** Another host of the cluster. @throws HOST_UNREACHABLE, NO_SUCH_HOST */
   readonly agentOf: (hostId: HostId) => Pick<Agent, 'refuseTarget'>
   /** ADDR:PORT that other hosts reach the data port at. */
   readonly dataAddress: () => string
   /** Sends an image's tar to another host. */
-  readonly uploadImage: (args: Parameters<Agent['sendImage']>[0], tar: NodeJS.ReadableStream) => Promise<void>
+  readonly uploadImage: (
+    args: Parameters<Agent['sendImage']>[0],
+    tar: NodeJS.ReadableStream,
+    signal: AbortSignal,
+  ) => Promise<void>
   /** What is known of the store and of the cluster without it. */
   readonly remembered: () => Pick<Recall, 'store' | 'members'>
   /** @returns whether it was taken */
@@ -48,7 +54,7 @@ export interface LocalAgent extends Agent {
 }
 
 export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
-  const { host, runtime, transfers, firstMount, digests } = parts
+  const { host, runtime, transfers, firstMount, digests, hooks = noHooks } = parts
   const fence = new Fence(host, runtime)
   const journal = new MoveJournal(host.dataDir, host.machine.files)
   const sessions = new Sessions(host.clock)
@@ -116,15 +122,13 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     snapshot: (args) => source.snapshot(args),
     dropSnapshot: (args) => source.dropSnapshot(args),
     send: async (args) => startSend(host, transfers, sessions, args),
-    sendImage: async (args) => parts.uploadImage(args, await runtime.saveImage(args.imageName)),
+    sendImage: async (args) =>
+      parts.uploadImage(args, await runtime.saveImage(args.imageName), source.signalOf(args.moveId)),
     seal: (args) => source.seal(args),
     quiesce: (args) => source.quiesce(args),
     keepAlive: (args) => source.keepAlive(args),
     release: (args) => source.release(args),
-    undoSource: async (args) => {
-      await sessions.abortAll(args.moveId)
-      await source.undoSource(args)
-    },
+    undoSource: (args) => source.undoSource(args, sessions.abortAll(args.moveId)),
     retire: async (args) => {
       await source.retire(args)
       await firstMount.forget(args.volumeId)
@@ -150,12 +154,16 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     activate: (args) => target.activate(args),
     startContainers: (args) => target.startContainers(args),
     awaitHealthy: (args) => target.awaitHealthy(args),
-    finishTarget: (args) => target.finish(args),
+    finishTarget: async (args) => {
+      await target.finish(args)
+      source.forget(args.moveId)
+    },
     refuseTarget: async (args) => {
       await sessions.abortAll(args.moveId)
       await target.refuse(args)
     },
 
+    runHook: async (args) => ({ ran: await hooks.run(args, source.signalOf(args.moveId)) }),
     transferStatus: ({ sessionId, waitMs }) => sessions.status(sessionId, waitMs),
     abortTransfer: ({ sessionId }) => sessions.abort(sessionId),
 
@@ -174,7 +182,10 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
         watchdog.watch(commandFrom(host, record, record.moveId))
       }
     },
-    sweep: () => sweep(host, digests),
+    sweep: async () => {
+      await dropEndedJournals(host, journal)
+      await sweep(host, digests)
+    },
     close: () => {
       watchdog.close()
       host.putOff.close()

@@ -1,4 +1,5 @@
 import type { SnapshotRecord } from '../domain/dataset.ts'
+import type { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { MoveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
@@ -22,6 +23,8 @@ export interface MoverParts {
   emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
   /** The owner has changed or the move ended: hosts should learn of it. */
   publish(): void
+  /** A move has ended that is to be taken back. */
+  returnSoon(): void
   /** Some host has still to hear that a move ended. */
   reconcileSoon(): void
   /** @throws STORE_BEHIND while a host has seen a newer store than ours */
@@ -33,13 +36,20 @@ export interface MoveContext {
   readonly parts: MoverParts
   readonly sourceHost: Host
   readonly targetHost: Host
-  readonly source: Agent
-  readonly target: Agent
+  /** Both give up, whatever they wait for, when `signal` is aborted; from commit on they do not. */
+  source: Agent
+  target: Agent
+  /** The same two, for what no cancel interrupts: undo, and all that comes after commit. */
+  readonly insistent: { readonly source: Agent; readonly target: Agent }
   readonly command: MoveCommand
   readonly signal: AbortSignal
   /** Of the lead of a group: the names of the other volumes, whose containers it carries too. */
   readonly alongside?: readonly string[]
+  /** Ends the move, before it has committed, for this reason. */
+  interrupt(reason: DroverError): void
   move: MoveRecord
+  /** What earlier moves have to tell; read once. */
+  past: readonly MoveRecord[] | null
   /** Monotonic time when the writers were told to stop; null after a restart of the control role in between. */
   quiescedAt: number | null
   /** The last snapshot that both ends hold, shipped by this very runner; null after a restart: then both are asked. */
@@ -56,6 +66,7 @@ export const commandOf = (move: MoveRecord): MoveCommand => ({
   moveId: move.id,
   epoch: move.epoch,
   returnEpoch: move.returnEpoch,
+  ...(move.returnOf === null ? {} : { returnOf: move.returnOf }),
 })
 
 /** Journals a change of the move's row; a cancel that was stored meanwhile is kept. */

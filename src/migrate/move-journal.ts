@@ -25,6 +25,8 @@ export interface TargetJournal {
   readonly containers: readonly PreparedContainer[]
 }
 
+export type Side = 'source' | 'target' | 'carried'
+
 /** One file a move and side under `<data-dir>/moves/`, gone when the move has ended here. */
 export class MoveJournal {
   readonly #directory: string
@@ -51,7 +53,17 @@ export class MoveJournal {
     return this.#write(`${journal.command.moveId}.target.json`, journal)
   }
 
-  async drop(id: MoveId, side: 'source' | 'target'): Promise<void> {
+  /** What the target of a move that did not become healthy knows of the containers, until they have gone back. */
+  carried(id: MoveId): Promise<TargetJournal | null> {
+    return this.#read(`${id}.carried.json`)
+  }
+
+  async keepCarried(id: MoveId): Promise<void> {
+    const journal = await this.target(id)
+    if (journal !== null) await this.#write(`${id}.carried.json`, journal)
+  }
+
+  async drop(id: MoveId, side: Side): Promise<void> {
     await this.#files.remove(join(this.#directory, `${id}.${side}.json`))
   }
 
@@ -60,8 +72,8 @@ export class MoveJournal {
     await this.#files.ensureDirectory(this.#directory)
     const found: JournalNote[] = []
     for (const name of (await this.#files.list(this.#directory)).toSorted()) {
-      const side = /\.(source|target)\.json$/.exec(name)?.[1]
-      if (side !== 'source' && side !== 'target') continue
+      const side = /\.(source|target|carried)\.json$/.exec(name)?.[1]
+      if (side !== 'source' && side !== 'target' && side !== 'carried') continue
       const journal = await this.#read<SourceJournal | TargetJournal>(name)
       if (journal === null) continue
       const targetHostId = 'targetHostId' in journal ? journal.targetHostId : null

@@ -2,9 +2,11 @@ import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { MoveId } from '../domain/ids.ts'
 import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
 import { every, isoNow } from '../lib/clock.ts'
+import { watchBudget } from './budget.ts'
 import { membersOf } from './group/group-context.ts'
 import { runGroup } from './group/group-run.ts'
 import { openGroup } from './group/open-group.ts'
+import { interruptible } from './interruptible.ts'
 import { commandOf, eventData, journal, type MoveContext, type MoverParts } from './move-context.ts'
 import { defaultMovesPerHost, MoveQueue, type Place } from './queue/move-queue.ts'
 import { steps } from './steps.ts'
@@ -41,7 +43,7 @@ export class Mover {
     const key = move.groupId ?? move.id
     if (this.#running.has(key)) return
     const abort = new AbortController()
-    const ended = (move.groupId === undefined ? this.#run(move, abort.signal) : this.#runGroup(move.groupId, abort))
+    const ended = (move.groupId === undefined ? this.#run(move, abort) : this.#runGroup(move.groupId, abort))
       .catch((error) => {
         if (!this.#closing) this.#parts.logger.error({ move: move.id, error: String(error) }, 'move runner failed')
       })
@@ -67,10 +69,10 @@ export class Mover {
     await Promise.race([Promise.all(running.map(({ ended }) => ended)), this.#parts.clock.sleep(2_000)])
   }
 
-  async #run(move: MoveRecord, signal: AbortSignal): Promise<void> {
-    const context = await this.#context(move, signal)
+  async #run(move: MoveRecord, abort: AbortController): Promise<void> {
+    const context = await this.#context(move, abort.signal, (reason) => abort.abort(reason))
     const stop = this.#keepAlive(context)
-    const place = this.#queue.place([move], signal)
+    const place = this.#queue.place([move], abort.signal)
     try {
       if (move.cancelRequested && ['open', 'verified'].includes(move.state)) {
         await this.#undo(
@@ -89,7 +91,7 @@ export class Mover {
   async #runGroup(groupId: MoveId, abort: AbortController): Promise<void> {
     const failed = new AbortController()
     const group = await openGroup(this.#parts, groupId, failed, (move) =>
-      this.#context(move, AbortSignal.any([abort.signal, failed.signal])),
+      this.#context(move, AbortSignal.any([abort.signal, failed.signal]), (reason) => failed.abort(reason)),
     )
     const moves = membersOf(group).map(({ move }) => move) as [MoveRecord, ...MoveRecord[]]
     const place = this.#queue.place(moves, abort.signal)
@@ -114,8 +116,7 @@ export class Mover {
         try {
           context.signal.throwIfAborted()
           await place?.enter(next, () => void this.#parts.emit('move.queued', eventData(context)))
-          await this.#enter(context, next)
-          next = await steps[next](context)
+          next = await this.#act(context, next)
         } catch (error) {
           // An old copy of the store decides nothing, neither forward nor back.
           if (this.#closing || hasCode(error, 'STORE_BEHIND')) throw error
@@ -127,10 +128,8 @@ export class Mover {
       } else {
         place?.leave()
         const phase: MoveRecord['phase'] = context.move.state === 'active' ? 'retire' : 'activate'
-        next = await this.#insist(context, async () => {
-          await this.#enter(context, phase)
-          return steps[phase](context)
-        })
+        Object.assign(context, context.insistent)
+        next = await this.#insist(context, () => this.#act(context, phase))
       }
     }
     const done = context.move.state === 'done'
@@ -138,6 +137,17 @@ export class Mover {
       done ? 'move.done' : 'move.aborted',
       eventData(context, { downtimeMs: context.move.downtimeMs }),
     )
+  }
+
+  async #act(context: MoveContext, phase: MoveRecord['phase']): Promise<MoveRecord['phase'] | null> {
+    const startedAt = this.#parts.clock.monotonic()
+    await this.#enter(context, phase)
+    const stopWatching = await watchBudget(context)
+    const next = await steps[phase](context).finally(stopWatching)
+    // Journaled with what is journaled next, which is the next phase.
+    const ms = Math.round(this.#parts.clock.monotonic() - startedAt)
+    context.move = { ...context.move, phaseTimes: [...context.move.phaseTimes, { phase, ms }] }
+    return next
   }
 
   async #enter(context: MoveContext, phase: MoveRecord['phase']): Promise<void> {
@@ -150,7 +160,8 @@ export class Mover {
    * abort comes first, for only it lets a released source write again.
    */
   async #undo(context: MoveContext, error: DroverError): Promise<void> {
-    const { move, command, source } = context
+    const { move, command } = context
+    const { source, target } = context.insistent
     const { store, clock, logger } = this.#parts
     logger.warn({ move: move.id, code: error.code, reason: error.message }, 'undoing the move')
     const volume = await store.volume(move.volumeId)
@@ -173,7 +184,7 @@ export class Mover {
     await this.#parts.emit('move.aborted', eventData(context, { code: error.code, reason: error.message }))
     // What does not answer now is taken up by the reconciler when it does.
     const undone = await attempt(() => source.undoSource({ ...command, ownerEpoch, abortStored: true }))
-    const refused = await attempt(() => context.target.refuseTarget(command))
+    const refused = await attempt(() => target.refuseTarget(command))
     for (const problem of [undone, refused]) {
       if (problem !== null)
         logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
@@ -203,11 +214,12 @@ export class Mover {
 
   #keepAlive(context: MoveContext): () => void {
     return every(this.#parts.clock, keepAliveMs, () => {
-      if (waitingPhases.includes(context.move.phase)) void attempt(() => context.source.keepAlive(context.command))
+      if (waitingPhases.includes(context.move.phase))
+        void attempt(() => context.insistent.source.keepAlive(context.command))
     })
   }
 
-  async #context(move: MoveRecord, signal: AbortSignal): Promise<MoveContext> {
+  async #context(move: MoveRecord, signal: AbortSignal, interrupt: MoveContext['interrupt']): Promise<MoveContext> {
     const hosts = await this.#parts.hosts()
     const host = (id: string) => {
       const found = hosts.find((other) => other.id === id)
@@ -216,15 +228,19 @@ export class Mover {
     }
     const sourceHost = host(move.sourceHostId)
     const targetHost = host(move.targetHostId)
+    const insistent = { source: this.#parts.agent(sourceHost), target: this.#parts.agent(targetHost) }
     return {
       parts: this.#parts,
       sourceHost,
       targetHost,
-      source: this.#parts.agent(sourceHost),
-      target: this.#parts.agent(targetHost),
+      source: interruptible(insistent.source, signal),
+      target: interruptible(insistent.target, signal),
+      insistent,
       command: commandOf(move),
       signal,
+      interrupt,
       move,
+      past: null,
       quiescedAt: null,
       lastShipped: null,
       brought: null,

@@ -2,6 +2,7 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { MoveForecast, MoveRequest } from '../domain/move.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
+import { assumedBytesPerSecond, type DowntimeModel, forecastDowntimeMs } from './forecast.ts'
 import { nestedError } from './source-side.ts'
 
 export interface Plan {
@@ -20,13 +21,12 @@ export interface PlanInput {
   readonly target: TargetReport
   /** Bytes changed since the base; null without one. */
   readonly changedBytes: number | null
+  /** Learned from earlier moves. */
+  readonly downtime: DowntimeModel
 }
 
-/** What a link of this cluster was last seen to carry, or a cautious guess before anything was measured. */
-export const assumedBytesPerSecond = 150 * 2 ** 20
 /** Commands, commit and container start, without data. */
 const fixedMs = 1_500
-const fixedDowntimeMs = 1_200
 /** Metadata and what is written while the move runs. */
 const slackBytes = 64 * 2 ** 20
 
@@ -98,14 +98,10 @@ export const makePlan = (input: PlanInput): Plan => {
     forecast: {
       bytes,
       ms: Math.round((bytes / rate) * 1000 + fixedMs),
-      downtimeMs: forecastDowntimeMs(Math.min(bytes, 4 * 2 ** 20), rate),
+      downtimeMs: forecastDowntimeMs(input.downtime, Math.min(bytes, 4 * 2 ** 20)),
     },
   }
 }
-
-/** What is left for the delta, and the fixed part. */
-export const forecastDowntimeMs = (deltaBytes: number, bytesPerSecond: number): number =>
-  Math.round((deltaBytes / Math.max(bytesPerSecond, 1)) * 1000 + fixedDowntimeMs)
 
 const checkTargetRole = ({ target, volumeName, to }: PlanInput): void => {
   if (target.differs === true) {

@@ -15,6 +15,7 @@ const limits: Partial<Record<AgentMethod, number>> = {
   quiesce: 900_000,
   sendImage: 900_000,
   awaitHealthy: 900_000,
+  runHook: 660_000,
   received: 120_000,
   prepare: 120_000,
   digestItems: 600_000,

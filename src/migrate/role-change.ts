@@ -61,10 +61,18 @@ export const exclusively = <T>(host: VolumeHost, command: MoveCommand, work: () 
   })
 
 /** The command without what a call adds to it, as journals keep it. */
-export const bareCommand = ({ volumeId, volumeName, moveId, epoch, returnEpoch }: MoveCommand): MoveCommand => ({
+export const bareCommand = ({
   volumeId,
   volumeName,
   moveId,
   epoch,
   returnEpoch,
+  returnOf,
+}: MoveCommand): MoveCommand => ({
+  volumeId,
+  volumeName,
+  moveId,
+  epoch,
+  returnEpoch,
+  ...(returnOf == null ? {} : { returnOf }),
 })

@@ -6,11 +6,12 @@ import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { Agent, GroupPart, MoveCommand, SourceObservation } from './agent.ts'
+import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
 import type { Watchdog } from './watchdog.ts'
-import { awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
+import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
 
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
@@ -27,6 +28,7 @@ export class SourceSide {
    * engine calls back into mounts, which take the host's own lock, never this one.
    */
   readonly #turns = new KeyedMutex<VolumeId>()
+  readonly #interrupts = new Interrupts()
 
   constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, watchdog: Watchdog) {
     this.#host = host
@@ -35,10 +37,20 @@ export class SourceSide {
     this.#watchdog = watchdog
   }
 
+  /** Aborted when the move is undone here: what waits within it gives up. */
+  signalOf(id: MoveId): AbortSignal {
+    return this.#interrupts.signal(id)
+  }
+
+  forget(id: MoveId): void {
+    this.#interrupts.forget(id)
+  }
+
   async observe(args: {
     volumeId: VolumeId
     volumeName: string
     alongside?: readonly string[]
+    returnOf?: MoveId | null | undefined
   }): Promise<SourceObservation> {
     const held = await this.#host.mustHold(args.volumeId)
     checkBound(this.#host, held)
@@ -48,7 +60,9 @@ export class SourceSide {
       backend.nested(args.volumeId),
       this.#runtime.usersOf(args.volumeName),
       inUseBy(this.#host, this.#runtime, held),
-      captureAll(this.#runtime, [args.volumeName, ...(args.alongside ?? [])]),
+      captureAll(this.#runtime, [args.volumeName, ...(args.alongside ?? [])]).then((specs) =>
+        this.#asTheyWere(args, specs),
+      ),
       intactOf(held),
     ])
     const usedBytes = usage.get(args.volumeId)
@@ -159,10 +173,12 @@ export class SourceSide {
   }
 
   quiesce(args: QuiesceArgs): Promise<{ specs: ContainerSpec[] }> {
-    return this.#turns.run(args.volumeId, () => this.#quiesce(args))
+    const signal = this.signalOf(args.moveId)
+    return this.#turns.run(args.volumeId, () => this.#quiesce(args, signal))
   }
 
-  async #quiesce(args: QuiesceArgs): Promise<{ specs: ContainerSpec[] }> {
+  async #quiesce(args: QuiesceArgs, signal: AbortSignal): Promise<{ specs: ContainerSpec[] }> {
+    signal.throwIfAborted()
     await hear(this.#host, args)
     this.#watchdog.watch(args)
     const held = await heldIn(this.#host, args, 'sealed')
@@ -172,7 +188,7 @@ export class SourceSide {
     if (journal.mode === 'pause' && !journal.killed) await pauseAll(this.#runtime, specs)
     else {
       await this.#journal.writeSource({ ...journal, stopping: true })
-      await this.#stopAndUnmount(args, held, specs)
+      await this.#stopAndUnmount(args, held, specs, signal)
     }
     const nested = await held.backend.nested(args.volumeId)
     if (nested.length > 0) throw nestedError(held.record.name, nested)
@@ -186,10 +202,12 @@ export class SourceSide {
 
   /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
   release(args: ReleaseArgs): Promise<{ changed: boolean }> {
-    return this.#turns.run(args.volumeId, () => this.#release(args))
+    const signal = this.signalOf(args.moveId)
+    return this.#turns.run(args.volumeId, () => this.#release(args, signal))
   }
 
-  async #release(args: ReleaseArgs): Promise<{ changed: boolean }> {
+  async #release(args: ReleaseArgs, signal: AbortSignal): Promise<{ changed: boolean }> {
+    signal.throwIfAborted()
     this.#watchdog.watch(args)
     const before = await heldIn(this.#host, args, 'sealed', 'released')
     if (before.record.role === 'released') return { changed: false }
@@ -206,7 +224,7 @@ export class SourceSide {
     } else await this.#journal.writeSource({ ...journal, targetHostId: args.targetHostId })
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'sealed')
-      await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
+      await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs, signal)
       await unmountOurs(this.#host, held, unmountPatienceMs)
       await proveUnused(this.#host, held)
       if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
@@ -235,21 +253,32 @@ export class SourceSide {
     const held = await this.#host.held(command.volumeId)
     if (held?.record.moveId !== command.moveId) return
     const { role, epoch } = held.record
-    if (role === 'owner' || role === 'sealed') {
-      await this.undoSource({ ...command, ownerEpoch: epoch, abortStored: false })
-    }
     const journal = await this.#journal.source(command.moveId)
+    if (role === 'owner' || role === 'sealed') {
+      await this.undoSource({ ...(journal?.command ?? command), ownerEpoch: epoch, abortStored: false })
+    }
     if (role !== 'released' || journal === null || journal.targetHostId === null) return
     await refuseAt(journal.targetHostId, journal.command)
     await this.undoSource({ ...journal.command, ownerEpoch: journal.command.returnEpoch, abortStored: true })
   }
 
-  undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
-    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return Promise.resolve()
-    return this.#turns.run(args.volumeId, () => this.#undo(args))
+  /**
+   * What the move still waits for here gives up first, so that the writers are back soon. `streamsEnded`: nobody reads its snapshots
+   * any more.
+   */
+  undoSource(
+    args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean },
+    streamsEnded: Promise<void> = Promise.resolve(),
+  ): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return streamsEnded
+    this.#interrupts.interrupt(args.moveId)
+    return this.#turns.run(args.volumeId, () => this.#undo(args, streamsEnded))
   }
 
-  async #undo(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void> {
+  async #undo(
+    args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean },
+    streamsEnded: Promise<void>,
+  ): Promise<void> {
     await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
@@ -267,13 +296,14 @@ export class SourceSide {
     })
     this.#watchdog.forget(args.moveId)
     await this.#restoreWriters(args)
+    await streamsEnded
     await this.#host.locks.run(args.volumeId, async () => {
       const held = await this.#host.mustHold(args.volumeId)
       if (held.record.moveId !== args.moveId) return
       const kept = await dropMoveSnapshots(held, args, null)
       await write(kept, { ...ended(kept.record, args), role: 'owner', snapshot: null })
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
-      await this.#journal.drop(args.moveId, 'source')
+      await this.#dropJournals(args)
     })
   }
 
@@ -284,7 +314,8 @@ export class SourceSide {
       if (found?.record.moveId === args.moveId) await this.#becomeReplica(args)
       await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
       this.#watchdog.forget(args.moveId)
-      await this.#journal.drop(args.moveId, 'source')
+      this.#interrupts.forget(args.moveId)
+      await this.#dropJournals(args)
     })
   }
 
@@ -304,6 +335,17 @@ export class SourceSide {
     await write(kept, ended(kept.record, args))
   }
 
+  /** What goes back goes as it came. */
+  async #asTheyWere(args: { returnOf?: MoveId | null | undefined }, specs: ContainerSpec[]): Promise<ContainerSpec[]> {
+    if (args.returnOf == null) return specs
+    return asTheyWere(specs, (await this.#journal.carried(args.returnOf))?.containers ?? [])
+  }
+
+  async #dropJournals(args: MoveCommand): Promise<void> {
+    await this.#journal.drop(args.moveId, 'source')
+    if (args.returnOf != null) await this.#journal.drop(args.returnOf, 'carried')
+  }
+
   async #journalWriters(args: QuiesceArgs): Promise<SourceJournal> {
     const specs = await this.#writersOf(args)
     const journal: SourceJournal = {
@@ -320,15 +362,21 @@ export class SourceSide {
   }
 
   /** Of a group the lead has the containers of all volumes, each once, and the others none. */
-  async #writersOf({ volumeName, moveId, group }: QuiesceArgs): Promise<ContainerSpec[]> {
-    if (group === undefined) return captureAll(this.#runtime, [volumeName])
+  async #writersOf(args: QuiesceArgs): Promise<ContainerSpec[]> {
+    const { volumeName, moveId, group } = args
+    if (group === undefined) return this.#asTheyWere(args, await captureAll(this.#runtime, [volumeName]))
     if (group.leadId !== moveId) return []
     return captureAll(this.#runtime, [volumeName, ...others(group, moveId).map((other) => other.volumeName)])
   }
 
-  async #stopAndUnmount(args: MoveCommand, held: Held, specs: readonly ContainerSpec[]): Promise<void> {
-    await stopAll(this.#runtime, specs)
-    await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs)
+  async #stopAndUnmount(
+    args: MoveCommand,
+    held: Held,
+    specs: readonly ContainerSpec[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await stopAll(this.#runtime, specs, signal)
+    await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs, signal)
     await this.#host.locks.run(args.volumeId, () => unmountOurs(this.#host, held, unmountPatienceMs))
   }
 
@@ -355,7 +403,7 @@ export class SourceSide {
     const journal = await this.#journal.source(args.moveId)
     if (journal === null) return
     await this.#othersAreBack(args, journal)
-    const refused = await restoreAll(this.#runtime, journal, (spec) =>
+    const refused = await restoreAll(this.#runtime, this.#host.clock, journal, (spec) =>
       this.#runtime.create(spec, spec.name, args.moveId, []),
     )
     for (const line of refused) this.#host.logger.error({ move: args.moveId }, `not started again: ${line}`)

@@ -3,10 +3,13 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Phase } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
+import type { HookCall } from './agent.ts'
+import { allowedMs, checkDelta, downtimeModel } from './budget.ts'
 import { whileBusy } from './busy-wait.ts'
+import { forecastDowntimeMs } from './forecast.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
-import { assumedBytesPerSecond, commonBase, forecastDowntimeMs } from './plan.ts'
+import { commonBase } from './plan.ts'
 import { shipRound } from './round.ts'
 import { proveContent } from './verification/prove-content.ts'
 
@@ -36,39 +39,18 @@ export const steps: { readonly [P in Phase]: Step } = {
   },
 
   async precopy(context) {
-    const { source, command, move } = context
-    const observed = await source.observe({ ...command, ...alongside(context) })
-    if (carries(context)) await bringContainers(context, observed.specs)
-    let base = await findBase(context)
-    const idle = observed.inUseBy === null
-    if (idle && base !== null) return 'quiesce'
-    let last = Number.POSITIVE_INFINITY
-    let expectedBytes =
-      base === null ? observed.usedBytes : await source.changedBytes({ ...command, snapshot: base.name })
-    for (let index = nextIndex(context); ; index += 1) {
-      const { snapshot, round } = await shipRound(context, { index, base, final: false, expectedBytes })
-      if (base?.name.startsWith(moveSnapshotPrefix(command))) await source.dropSnapshot({ ...command, name: base.name })
-      base = snapshot
-      if (idle) break
-      expectedBytes = await source.changedBytes({ ...command, snapshot: snapshot.name })
-      const settled = expectedBytes <= smallDeltaBytes
-      const shrinking = expectedBytes <= round.bytes * shrinkFactor && round.bytes < last
-      last = round.bytes
-      const forecast = forecastDowntimeMs(expectedBytes, rateOf(context))
-      const allowed = move.request.maxDowntimeMs
-      if (settled || !shrinking || index >= maxRounds) {
-        if (allowed === undefined || forecast <= allowed) break
-        if (!shrinking || index >= maxRounds) {
-          throw new DroverError(
-            'DOWNTIME_EXCEEDED',
-            `moving volume ${move.volumeName} would stop its writers for about ${forecast} ms, ${allowed} ms are allowed; nothing was stopped, raise --max-downtime or move when less is written`,
-            {
-              details: { forecastMs: forecast, allowedMs: allowed, leftBytes: expectedBytes },
-            },
-          )
-        }
-      }
-    }
+    const { isIdle, leftBytes } = await shipRounds(context)
+    const { ran } = await runHook(context, 'before_quiesce')
+    if (isIdle) return 'quiesce'
+    const { source, command, lastShipped } = context
+    // The program took its time, and the writers wrote on.
+    const left =
+      ran && lastShipped !== null ? await source.changedBytes({ ...command, snapshot: lastShipped.name }) : leftBytes
+    const forecast = forecastDowntimeMs(await downtimeModel(context), left)
+    const allowed = allowedMs(context)
+    if (allowed !== null && forecast > allowed) throw unkeepable(context, forecast, allowed, left)
+    // By this it is known from now on that there are writers.
+    await journal(context, { forecastDowntimeMs: forecast })
     return 'quiesce'
   },
 
@@ -84,6 +66,9 @@ export const steps: { readonly [P in Phase]: Step } = {
 
   async delta(context) {
     const base = await findBase(context)
+    if (base !== null && allowedMs(context) !== null) {
+      await checkDelta(context, await context.source.changedBytes({ ...context.command, snapshot: base.name }))
+    }
     const { snapshot } = await shipRound(context, { index: nextIndex(context), base, final: true, expectedBytes: 0 })
     await journal(context, { finalSnapshot: snapshot.name })
     return 'verify'
@@ -137,24 +122,33 @@ export const steps: { readonly [P in Phase]: Step } = {
     const base = finalSnapshot(context)
     const keepUntil = new Date(parts.clock.now() + replicaKeptMs).toISOString()
     await source.retire({ ...command, base, keepUntil, carried: carries(context) })
-    await target.finishTarget({ ...command, base })
-    if (context.move.request.verify === true) await proveContent(context, base)
+    const { returnDue, request } = context.move
+    await target.finishTarget({ ...command, base, forReturn: returnDue })
+    // What goes back has its content proved on the way back: it is not kept waiting.
+    if (request.verify === true && !returnDue) await proveContent(context, base)
     context.move = await parts.store.finishMove(context.move.id, isoNow(parts.clock))
     parts.publish()
+    if (context.move.returnDue) parts.returnSoon()
     return null
   },
 }
 
-/** The containers on the target, started and waited for. What does not run well there is told, and undoes nothing. */
+/** The containers on the target, started and waited for. What does not run well there is told, and undoes nothing: it may go back. */
 export const runContainers = async (context: MoveContext): Promise<void> => {
   const { target, command, parts } = context
   const warnings: string[] = []
   try {
     const { started } = await target.startContainers(command)
-    if (started > 0 && context.quiescedAt !== null) {
-      await journal(context, { downtimeMs: Math.round(parts.clock.monotonic() - context.quiescedAt) })
+    if (started > 0 && context.quiescedAt !== null && context.move.downtimeMs === null) {
+      const downtimeMs = Math.round(parts.clock.monotonic() - context.quiescedAt)
+      await journal(context, { downtimeMs, warnings: [...context.move.warnings, ...overBudget(context, downtimeMs)] })
     }
-    const { problem } = await target.awaitHealthy({ ...command, timeoutMs: context.move.request.healthTimeoutMs })
+    const { healthTimeoutMs } = context.move.request
+    const [hook, { problem }] = await Promise.all([
+      hookWarning(context),
+      target.awaitHealthy({ ...command, timeoutMs: healthTimeoutMs }),
+    ])
+    if (hook.length > 0) await journal(context, { warnings: [...context.move.warnings, ...hook] })
     if (problem !== null) warnings.push(problem)
   } catch (error) {
     const known = asDroverError(error)
@@ -162,10 +156,11 @@ export const runContainers = async (context: MoveContext): Promise<void> => {
     warnings.push(known.message)
   }
   if (warnings.length > 0) {
-    const message = `volume ${command.volumeName} is on host ${context.targetHost.name}, but its container does not run well there: ${warnings.join('; ')}`
+    const message = `volume ${command.volumeName} came to host ${context.targetHost.name}, but its container does not run well there: ${warnings.join('; ')}`
     await journal(context, {
       warnings: [...context.move.warnings, ...warnings],
       error: { code: 'NOT_HEALTHY', message },
+      returnDue: mayReturn(context),
     })
   }
 }
@@ -183,6 +178,61 @@ export const mayShipAgain = (context: MoveContext): void => {
 /** The containers of a group are those of its lead. */
 const alongside = ({ alongside }: MoveContext): { alongside?: readonly string[] } =>
   alongside === undefined ? {} : { alongside }
+
+/** Until another round does not pay any more. `leftBytes`: changed since the last one. */
+const shipRounds = async (context: MoveContext): Promise<{ isIdle: boolean; leftBytes: number }> => {
+  const { source, command } = context
+  const observed = await source.observe({ ...command, ...alongside(context) })
+  if (carries(context)) await bringContainers(context, observed.specs)
+  let base = await findBase(context)
+  const idle = observed.inUseBy === null
+  if (idle && base !== null) return { isIdle: true, leftBytes: 0 }
+  const allowed = allowedMs(context)
+  let last = Number.POSITIVE_INFINITY
+  let expectedBytes =
+    base === null ? observed.usedBytes : await source.changedBytes({ ...command, snapshot: base.name })
+  for (let index = nextIndex(context); ; index += 1) {
+    const { snapshot, round } = await shipRound(context, { index, base, final: false, expectedBytes })
+    if (base?.name.startsWith(moveSnapshotPrefix(command))) await source.dropSnapshot({ ...command, name: base.name })
+    base = snapshot
+    if (idle) break
+    expectedBytes = await source.changedBytes({ ...command, snapshot: snapshot.name })
+    const settled = expectedBytes <= smallDeltaBytes
+    const shrinking = expectedBytes <= round.bytes * shrinkFactor && round.bytes < last
+    last = round.bytes
+    const forecast = forecastDowntimeMs(await downtimeModel(context), expectedBytes)
+    if (settled || !shrinking || index >= maxRounds) {
+      if (allowed === null || forecast <= allowed) break
+      if (!shrinking || index >= maxRounds) throw unkeepable(context, forecast, allowed, expectedBytes)
+    }
+  }
+  return { isIdle: idle, leftBytes: expectedBytes }
+}
+
+const unkeepable = ({ move }: MoveContext, forecastMs: number, allowedMs: number, leftBytes: number): DroverError =>
+  new DroverError(
+    'DOWNTIME_EXCEEDED',
+    `moving volume ${move.volumeName} would stop its writers for about ${forecastMs} ms, ${allowedMs} ms are allowed; nothing was stopped, raise --max-downtime, move when less is written, or with --keep-going`,
+    { details: { forecastMs, allowedMs, leftBytes } },
+  )
+
+/** On the source before its writers are stopped, on the target once they were started. After a restart of control it may run again. */
+const runHook = (context: MoveContext, hook: HookCall['hook']): Promise<{ ran: boolean }> => {
+  const { source, target, command, sourceHost, targetHost } = context
+  const host = hook === 'before_quiesce' ? source : target
+  return host.runHook({ ...command, hook, source: sourceHost.name, target: targetHost.name })
+}
+
+/** A failure after commit is told; it takes nothing back. */
+const hookWarning = async (context: MoveContext): Promise<string[]> => {
+  try {
+    await runHook(context, 'after_activate')
+    return []
+  } catch (error) {
+    if (!hasCode(error, 'HOOK_FAILED')) throw error
+    return [error.message]
+  }
+}
 
 /**
  * A target that answers and does not take the volume. What will not change by asking again (its dataset is gone, is not what was
@@ -216,6 +266,17 @@ const giveBack = async (context: MoveContext, error: DroverError): Promise<null>
   parts.publish()
   return null
 }
+
+/** What was allowed is not kept, be it that this was wished or that it came after commit: that is told. */
+const overBudget = ({ move: { request } }: MoveContext, downtimeMs: number): string[] => {
+  if (request.maxDowntimeMs === undefined || downtimeMs <= request.maxDowntimeMs) return []
+  const why = request.keepGoing === true ? '; it went on because of --keep-going' : ''
+  return [`the writers were stopped for ${downtimeMs} ms, ${request.maxDowntimeMs} ms were allowed${why}`]
+}
+
+/** A return does not return, nor does a group. */
+const mayReturn = ({ move }: MoveContext): boolean =>
+  move.request.noReturn !== true && move.returnOf === null && move.groupId === undefined
 
 export const carries = ({ move }: MoveContext): boolean =>
   move.request.containers === 'move' && !move.request.onlyIdle && (move.groupId ?? move.id) === move.id
@@ -256,9 +317,4 @@ const nextIndex = ({ move }: MoveContext): number =>
 export const finalSnapshot = ({ move }: MoveContext): string => {
   if (move.finalSnapshot !== null) return move.finalSnapshot
   throw new DroverError('INTERNAL', `move ${move.id} has no final snapshot in its journal`)
-}
-
-const rateOf = ({ move }: MoveContext): number => {
-  const big = move.rounds.findLast(({ bytes }) => bytes > smallDeltaBytes)
-  return big === undefined ? assumedBytesPerSecond : (big.bytes / Math.max(big.ms, 1)) * 1000
 }

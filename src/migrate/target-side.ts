@@ -249,13 +249,17 @@ export class TargetSide {
     return { problem: problems.filter((problem) => problem !== null).join('; ') || null }
   }
 
-  async finish(args: MoveCommand & { base: string }): Promise<void> {
-    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
+  async finish(args: MoveCommand & { base: string; forReturn: boolean }): Promise<void> {
+    if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) {
+      if (!args.forReturn) await this.#journal.drop(args.moveId, 'carried')
+      return
+    }
     await exclusively(this.#host, args, async () => {
       const { record } = await this.#host.mustHold(args.volumeId)
       // A crash may have come between the record and what follows it.
       if (record.moveId !== null || !record.endedMoves.includes(args.moveId)) {
         const held = await heldIn(this.#host, args, 'owner')
+        if (args.forReturn) await this.#journal.keepCarried(args.moveId)
         await held.backend.streams?.abortReceive(args.volumeId, partialName(args))
         const kept = await dropMoveSnapshots(held, args, args.base)
         await write(kept, { ...ended(kept.record, args), snapshot: null })

@@ -1,10 +1,14 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import { hasCode } from '../domain/errors.ts'
+import { asDroverError, hasCode } from '../domain/errors.ts'
 import type { Clock } from '../lib/clock.ts'
 import { busyError } from '../volumes/holders.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { foreignMounts } from '../volumes/usage.ts'
+import type { PreparedContainer } from './agent.ts'
 import type { SourceJournal } from './move-journal.ts'
+
+/** A stop that is undone leaves a container so long to end by itself, so that its writers are back within two seconds. */
+const stopGraceMs = 700
 
 /** All containers that refer to one of the volumes, captured whole, each once. One that vanishes meanwhile is left out. */
 export const captureAll = async (
@@ -28,9 +32,26 @@ export const captureAll = async (
   return specs.filter((spec) => spec !== null)
 }
 
+/**
+ * On the way back: the containers as they were before they were carried here, whatever has become of them since. One that the engine
+ * removed when it ended (`--rm`) is made again; one that somebody else removed is not.
+ */
+export const asTheyWere = (specs: readonly ContainerSpec[], carried: readonly PreparedContainer[]): ContainerSpec[] => {
+  const before = new Map(carried.map(({ id, spec }) => [id, { ...spec, id }]))
+  const found = specs.map((spec) => before.get(spec.id) ?? spec)
+  const vanished = [...before.values()].filter(
+    ({ id, name, autoRemove }) => autoRemove && found.every((spec) => spec.id !== id && spec.name !== name),
+  )
+  return [...found, ...vanished]
+}
+
 /** Containers that run or could: every one of them must be still before S is taken. */
-export const stopAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
-  await Promise.all(specs.map((spec) => runtime.stop(spec.id, spec.stopTimeoutS)))
+export const stopAll = async (
+  runtime: ContainerRuntime,
+  specs: readonly ContainerSpec[],
+  signal: AbortSignal,
+): Promise<void> => {
+  await Promise.all(specs.map((spec) => runtime.stop(spec.id, spec.stopTimeoutS, signal)))
 }
 
 export const pauseAll = async (runtime: ContainerRuntime, specs: readonly ContainerSpec[]): Promise<void> => {
@@ -44,12 +65,18 @@ export const killAll = async (runtime: ContainerRuntime, specs: readonly Contain
 }
 
 /** The engine takes its mounts down a moment after it says that a container has ended. @throws VOLUME_BUSY naming every holder */
-export const awaitNoMounts = async (host: VolumeHost, clock: Clock, held: Held, timeoutMs: number): Promise<void> => {
+export const awaitNoMounts = async (
+  host: VolumeHost,
+  clock: Clock,
+  held: Held,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> => {
   const deadline = clock.monotonic() + timeoutMs
   for (;;) {
     if ((await foreignMounts(host, held)).length === 0) return
     if (clock.monotonic() > deadline) throw await busyError(host, held)
-    await clock.sleep(20)
+    await clock.sleep(20, signal)
   }
 }
 
@@ -60,32 +87,30 @@ export const awaitNoMounts = async (host: VolumeHost, clock: Clock, held: Held, 
  */
 export const restoreAll = async (
   runtime: ContainerRuntime,
+  clock: Clock,
   journal: SourceJournal,
   make: (spec: ContainerSpec) => Promise<string>,
 ): Promise<string[]> => {
-  const refused: string[] = []
-  for (const spec of journal.specs) {
-    try {
-      await restore(runtime, journal, spec, make)
-    } catch (error) {
-      if (!hasCode(error, 'DOCKER_FAILED')) throw error
-      refused.push(`container ${spec.name}: ${error.message}`)
-    }
-  }
-  return refused
+  const outcomes = await Promise.allSettled(journal.specs.map((spec) => restore(runtime, clock, journal, spec, make)))
+  const failed = outcomes.flatMap((outcome, index) =>
+    outcome.status === 'fulfilled' ? [] : [{ error: outcome.reason as unknown, name: journal.specs[index]?.name }],
+  )
+  for (const { error } of failed) if (!hasCode(error, 'DOCKER_FAILED')) throw error
+  return failed.map(({ error, name }) => `container ${name}: ${asDroverError(error).message}`)
 }
 
 const restore = async (
   runtime: ContainerRuntime,
+  clock: Clock,
   { killed, stopping }: SourceJournal,
   spec: ContainerSpec,
   make: (spec: ContainerSpec) => Promise<string>,
 ): Promise<void> => {
   const before = await runtime.find(spec.name)
-  // A stop or kill that was under way when vold died goes on in the engine: it is brought to its end, then undone.
+  // A stop or kill that was under way goes on in the engine: it is brought to its end, then undone.
   if (before !== null && killed && before.state === 'paused') await runtime.killFrozen(before.id)
   else if (before !== null && stopping && spec.wasRunning && before.state === 'running') {
-    await runtime.stop(before.id, spec.stopTimeoutS)
+    await endStop(runtime, clock, spec.name, before.id)
   }
   const found = await runtime.find(spec.name)
   const id = found?.id ?? (await make(spec))
@@ -96,4 +121,14 @@ const restore = async (
     if (spec.wasPaused) await runtime.pause(id)
   }
   await runtime.rearm(id, spec.restartPolicy)
+}
+
+/** A container that was told to stop and takes its time would get SIGKILL in the end: the undo does not wait so long for it. */
+const endStop = async (runtime: ContainerRuntime, clock: Clock, name: string, id: string): Promise<void> => {
+  const until = clock.monotonic() + stopGraceMs
+  while (clock.monotonic() < until) {
+    if ((await runtime.find(name))?.state !== 'running') break
+    await clock.sleep(50)
+  }
+  await runtime.stop(id, 0)
 }

@@ -1,7 +1,7 @@
 import type { Database } from 'better-sqlite3'
 import type { Epoch } from '../domain/dataset.ts'
 import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
-import type { MoveRecord } from '../domain/move.ts'
+import { atBegin, type MoveRecord } from '../domain/move.ts'
 
 interface Row {
   record: string
@@ -20,6 +20,7 @@ export interface StoredMove {
 /** Columns win over the JSON: they are what transactions compare. */
 const fromRow = (row: Row): StoredMove => ({
   move: {
+    ...atBegin,
     ...(JSON.parse(row.record) as MoveRecord),
     state: row.state,
     cancelRequested: row.cancel_requested === 1,
@@ -32,12 +33,13 @@ const fromRow = (row: Row): StoredMove => ({
 export const moveRows = (db: Database) => {
   const byId = db.prepare<[string], Row>('SELECT * FROM moves WHERE id = ?')
   const filtered = db.prepare<
-    [{ volumeId: string | null; groupId: string | null; open: number | null; limit: number }],
+    [{ volumeId: string | null; groupId: string | null; open: number | null; returnDue: number; limit: number }],
     Row
   >(`
     SELECT * FROM moves
     WHERE (@volumeId IS NULL OR volume_id = @volumeId)
       AND (@groupId IS NULL OR json_extract(record, '$.groupId') = @groupId)
+      AND (@returnDue = 0 OR json_extract(record, '$.returnDue'))
       AND (@open IS NULL OR (state NOT IN ('done', 'aborted')) = @open)
     ORDER BY ordinal DESC LIMIT @limit`)
   const inserting = db.prepare<[string, string, string, string, string, number, string, number]>(`
@@ -58,12 +60,19 @@ export const moveRows = (db: Database) => {
       const row = byId.get(id)
       return row === undefined ? null : fromRow(row)
     },
-    list: (filter: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number }): MoveRecord[] =>
+    list: (filter: {
+      volumeId?: VolumeId
+      groupId?: MoveId
+      open?: boolean
+      returnDue?: true
+      limit?: number
+    }): MoveRecord[] =>
       filtered
         .all({
           volumeId: filter.volumeId ?? null,
           groupId: filter.groupId ?? null,
           open: filter.open === undefined ? null : Number(filter.open),
+          returnDue: Number(filter.returnDue ?? false),
           limit: filter.limit ?? -1,
         })
         .map((row) => fromRow(row).move),

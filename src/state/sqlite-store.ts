@@ -157,7 +157,7 @@ class SqliteStore implements Store {
   }
 
   async moves(
-    filter: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number } = {},
+    filter: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; returnDue?: true; limit?: number } = {},
   ): Promise<MoveRecord[]> {
     return this.#moves.list(filter)
   }

@@ -96,7 +96,13 @@ export interface Store {
   ): Promise<MoveRecord[]>
   move(id: MoveId): Promise<MoveRecord | null>
   /** Newest first. */
-  moves(filter?: { volumeId?: VolumeId; groupId?: MoveId; open?: boolean; limit?: number }): Promise<MoveRecord[]>
+  moves(filter?: {
+    volumeId?: VolumeId
+    groupId?: MoveId
+    open?: boolean
+    returnDue?: true
+    limit?: number
+  }): Promise<MoveRecord[]>
   /** Journal write; may not change `state` to committed or aborted. @throws STORE_CONFLICT, NO_SUCH_MOVE */
   updateMove(next: MoveRecord): Promise<MoveRecord>
   /**

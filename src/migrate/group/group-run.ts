@@ -44,6 +44,7 @@ const forward = async (group: GroupContext, hands: GroupHands, from: Phase): Pro
       }
     } else {
       hands.place.leave()
+      for (const member of membersOf(group)) Object.assign(member, member.insistent)
       const active = membersOf(group).every(({ move }) => move.state === 'active' || isEnded(move))
       const phase: Phase = active ? 'retire' : 'activate'
       next = await hands.insist(group.lead, async () => {
@@ -83,7 +84,7 @@ const undoGroup = async (group: GroupContext, hands: GroupHands, error: DroverEr
   }
   const putBack = (abortStored: boolean) => async (member: MoveContext) => {
     const ownerEpoch = epochs.get(member.move.id) ?? 0
-    await attempt(group, () => member.source.undoSource({ ...member.command, ownerEpoch, abortStored }))
+    await attempt(group, () => member.insistent.source.undoSource({ ...member.command, ownerEpoch, abortStored }))
   }
   await parts.mayWrite()
   if (!mayHaveReleased) {
@@ -105,7 +106,9 @@ const undoGroup = async (group: GroupContext, hands: GroupHands, error: DroverEr
   await each(group, others, putBack(true))
   await putBack(true)(lead)
   // The lead's containers on the target use all of the volumes.
-  for (const { target, command } of membersOf(group)) await attempt(group, () => target.refuseTarget(command))
+  for (const { insistent, command } of membersOf(group)) {
+    await attempt(group, () => insistent.target.refuseTarget(command))
+  }
   parts.publish()
 }
 
