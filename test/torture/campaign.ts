@@ -1,0 +1,64 @@
+import type { Cell, Outcome } from './cell.ts'
+import { cannotBe, runCell } from './cell.ts'
+import { faults } from './faults.ts'
+import { Stage } from './stage.ts'
+
+/** What went wrong on the hosts, as `vold` logged it. */
+const evidence = (stage: Stage, since: number): string[] =>
+  stage.hosts.flatMap((host) =>
+    host.vold
+      .log()
+      .split('\n')
+      .filter((line) => /^\{"level":[456]0/.test(line) && Number(/"time":(\d+)/.exec(line)?.[1] ?? 0) >= since)
+      .slice(-12)
+      .map((line) => `${host.name} ${line.slice(0, 400)}`),
+  )
+
+/** The squares of the table in its order. */
+export const cellsOf = (
+  phases: readonly Cell['phase'][],
+  names: readonly string[] | null,
+  seeds: readonly number[],
+): Cell[] =>
+  seeds.flatMap((seed) =>
+    faults
+      .filter(({ name }) => names === null || names.includes(name))
+      .flatMap((fault) => phases.map((phase) => ({ fault, phase, seed }))),
+  )
+
+/**
+ * Runs every cell, on as many labs side by side as told. A lab whose cell failed is taken down and made anew: what it was left in must
+ * not be another cell's beginning.
+ */
+export const runCampaign = async (
+  cells: readonly Cell[],
+  labs: number,
+  told: (outcome: Outcome, evidence: readonly string[]) => void,
+): Promise<Outcome[]> => {
+  const queue = [...cells]
+  const outcomes: Outcome[] = []
+  const work = async (index: number): Promise<void> => {
+    let stage: Stage | null = null
+    try {
+      for (let cell = queue.shift(); cell !== undefined; cell = queue.shift()) {
+        const since = Date.now()
+        const applies = cell.fault.notIn(cell.phase) === null
+        if (applies) stage ??= await Stage.up(`torture-${process.pid}-${index}`, `10.79.${index}`)
+        const outcome = stage === null || !applies ? cannotBe(cell) : await runCell(stage, cell)
+        outcomes.push(outcome)
+        if (outcome.result !== 'failed' || stage === null) {
+          told(outcome, [])
+          continue
+        }
+        told(outcome, evidence(stage, since))
+        if (process.env.DROVER_LAB_KEEP !== undefined) return
+        await stage.down()
+        stage = null
+      }
+    } finally {
+      if (process.env.DROVER_LAB_KEEP === undefined) await stage?.down()
+    }
+  }
+  await Promise.all(Array.from({ length: labs }, (_, index) => work(index)))
+  return outcomes
+}
