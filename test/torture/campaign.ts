@@ -9,7 +9,7 @@ const evidence = (stage: Stage, since: number): string[] =>
     host.vold
       .log()
       .split('\n')
-      .filter((line) => /^\{"level":[456]0/.test(line) && Number(/"time":(\d+)/.exec(line)?.[1] ?? 0) >= since)
+      .filter((line) => /^\{"level":[456]0/.test(line) && Date.parse(/"time":"([^"]+)"/.exec(line)?.[1] ?? '') >= since)
       .slice(-12)
       .map((line) => `${host.name} ${line.slice(0, 400)}`),
   )

@@ -81,6 +81,9 @@ export const runCell = async (stage: Stage, cell: Cell): Promise<Outcome> => {
   const random = chanceOf(cell)
   const quiesce = random.pick(['stop', 'pause'] as const)
   let strike: Strike = { found: false, delayMs: 0, struckIn: null, move: null }
+  const struck = (now: Strike) => {
+    strike = now
+  }
   const ended = (result: Outcome['result'], reason: string | null): Outcome => {
     const { found: _, ...told } = strike
     return { ...unstruck(cell), ...told, result, reason, ms: Math.round(performance.now() - startedAt) }
@@ -88,12 +91,13 @@ export const runCell = async (stage: Stage, cell: Cell): Promise<Outcome> => {
   try {
     // What is to be struck may have been over by then: at once, the next time.
     for (let attempt = 0; attempt < tries && !strike.found; attempt += 1) {
-      strike = await runOnce(stage, cell, { random, quiesce, attempt })
+      await runOnce(stage, cell, { random, quiesce, attempt, struck })
     }
   } catch (error) {
     strike = { ...strike, move: await lastMove(stage) }
     return ended('failed', error instanceof Error ? error.message : String(error))
   }
+  strike = { ...strike, move: await lastMove(stage) }
   if (!strike.found) return ended('not applicable', `nothing to strike in ${tries} moves`)
   return ended('passed', null)
 }
@@ -109,8 +113,13 @@ interface Strike {
 const runOnce = async (
   stage: Stage,
   { fault, phase }: Cell,
-  { random, quiesce, attempt }: { random: Random; quiesce: 'stop' | 'pause'; attempt: number },
-): Promise<Strike> => {
+  {
+    random,
+    quiesce,
+    attempt,
+    struck,
+  }: { random: Random; quiesce: 'stop' | 'pause'; attempt: number; struck: (strike: Strike) => void },
+): Promise<void> => {
   const before = await stage.inspect()
   if (before === null) throw new Broken('control does not answer')
   const source = stage.lab.host(before.owner)
@@ -119,16 +128,18 @@ const runOnce = async (
   const afterwards: (() => Promise<unknown>)[] = []
   const scene: Scene = { stage, control: stage.control, source, target, phase, random, afterwards }
   const delayMs = attempt > 0 || random.chance(0.5) ? 0 : random.between(0, spreadMs[phase])
-  const awayMs = random.between(100, 2_500)
+  const awayMs = random.between(100, 1_500)
   try {
     await stage.ballast(source)
     await fault.prepare?.(scene)
     const { found, struckIn } = await struckMove(stage, scene, fault, { quiesce, delayMs })
+    struck({ found, delayMs, struckIn, move: null })
     if (fault.mended === 'settled') await checkUnmended(stage, fault, { source, target, struckIn })
     else await sleep(found ? awayMs : 0)
     await fault.mend(scene)
-    await checkAll(stage, settleMs)
-    return { found, delayMs, struckIn, move: await lastMove(stage) }
+    const copyOn = fault.leavesCopyOn === undefined ? null : scene[fault.leavesCopyOn]
+    await checkAll(stage, copyOn, settleMs)
+    if (copyOn !== null) await stage.removeCopy(copyOn)
   } finally {
     for (const work of afterwards.reverse()) await work().catch(() => undefined)
   }

@@ -21,7 +21,7 @@ const list = (path: string): string[] => {
 }
 
 /** The move has ended, every host answers, and control and hosts say that all is over. */
-export const settled = async (stage: Stage, timeoutMs: number): Promise<Inspected> => {
+const settled = async (stage: Stage, copyOn: LabHost | null, timeoutMs: number): Promise<Inspected> => {
   let last: Inspected | null = null
   try {
     return await until(
@@ -30,7 +30,9 @@ export const settled = async (stage: Stage, timeoutMs: number): Promise<Inspecte
         const detail = await stage.inspect()
         last = detail ?? last
         if (detail === null || detail.move !== null || detail.unreachable.length > 0) return null
-        const over = detail.partials.length === 0 && detail.replicas.every(({ role }) => role === 'replica')
+        const over =
+          detail.partials.length === 0 &&
+          detail.replicas.every(({ role, host }) => role === 'replica' || host === copyOn?.name)
         return over ? detail : null
       },
       { timeoutMs, intervalMs: 60 },
@@ -68,7 +70,7 @@ export const whoCanWrite = async (stage: Stage): Promise<LabHost[]> => {
 export const names = (hosts: readonly LabHost[]): string => hosts.map(({ name }) => name).join(' and ') || 'nobody'
 
 /** Every acknowledged row is there, in the order of its number and once; nothing else is. */
-export const checkRows = (stage: Stage, owner: LabHost): void => {
+const checkRows = (stage: Stage, owner: LabHost): void => {
   const acknowledged = stage.acknowledged()
   const rows = stage.rows(owner)
   const there = new Set(rows)
@@ -79,7 +81,7 @@ export const checkRows = (stage: Stage, owner: LabHost): void => {
 }
 
 /** What is there beside the volume, its writer, and on each host at most one base. */
-const leftovers = async (stage: Stage, owner: LabHost): Promise<string[]> => {
+const leftovers = async (stage: Stage, owner: LabHost, copyOn: LabHost | null): Promise<string[]> => {
   const found: string[] = []
   for (const host of stage.hosts) {
     const owns = host === owner
@@ -87,7 +89,8 @@ const leftovers = async (stage: Stage, owner: LabHost): Promise<string[]> => {
     const containers = await stage.containers(host)
     if (containers === null) say('the engine does not answer')
     const known = (containers ?? []).map(({ name, state }) => `${name} ${state}`).join(', ')
-    if (known !== (owns ? 'writer running' : '')) say(`containers: ${known || 'none'}`)
+    const stopped = host === copyOn && known === 'writer exited'
+    if (known !== (owns ? 'writer running' : '') && !stopped) say(`containers: ${known || 'none'}`)
     for (const journal of list(host.path(`${dataDir}/moves`))) say(`journal ${journal}`)
     const mounts = readFileSync(`/proc/${host.init.pid}/mounts`, 'utf8')
       .split('\n')
@@ -98,7 +101,7 @@ const leftovers = async (stage: Stage, owner: LabHost): Promise<string[]> => {
     const loops = stdout.split('\n').filter((line) => line.trim().split(/\s+/)[1] === inode)
     if (loops.length !== 1) say(`${loops.length} loop devices of the pool`)
     for (const process of leftoverProcesses(host)) say(process)
-    for (const what of poolLeftovers(stage, host, owns)) say(what)
+    if (host !== copyOn) for (const what of poolLeftovers(stage, host, owns)) say(what)
   }
   return found
 }
@@ -127,12 +130,17 @@ const poolLeftovers = (stage: Stage, host: LabHost, owns: boolean): string[] => 
 }
 
 /** What is removed in the background gets the time it needs. */
-export const checkLeftovers = async (stage: Stage, owner: LabHost, timeoutMs: number): Promise<void> => {
+const checkLeftovers = async (
+  stage: Stage,
+  owner: LabHost,
+  copyOn: LabHost | null,
+  timeoutMs: number,
+): Promise<void> => {
   let found: string[] = []
   await until(
     'the end of leftovers',
     async () => {
-      found = await leftovers(stage, owner)
+      found = await leftovers(stage, owner, copyOn)
       return found.length === 0 ? true : null
     },
     { timeoutMs, intervalMs: 100 },
@@ -141,9 +149,9 @@ export const checkLeftovers = async (stage: Stage, owner: LabHost, timeoutMs: nu
   })
 }
 
-/** All that must hold once the faults have ended. @returns the owner */
-export const checkAll = async (stage: Stage, timeoutMs: number): Promise<LabHost> => {
-  const { owner: name } = await settled(stage, timeoutMs)
+/** All that must hold once the faults have ended. @param copyOn a host that may keep a superseded copy */
+export const checkAll = async (stage: Stage, copyOn: LabHost | null, timeoutMs: number): Promise<void> => {
+  const { owner: name } = await settled(stage, copyOn, timeoutMs)
   const owner = stage.lab.host(name)
   await until('the writer', async () => (names(await stage.runsOn()) === name ? true : null), {
     timeoutMs: 30_000,
@@ -157,6 +165,5 @@ export const checkAll = async (stage: Stage, timeoutMs: number): Promise<LabHost
   const writable = await whoCanWrite(stage)
   if (names(writable) !== name) throw new Broken(`${name} owns the volume, and ${names(writable)} can write`)
   checkRows(stage, owner)
-  await checkLeftovers(stage, owner, 25_000)
-  return owner
+  await checkLeftovers(stage, owner, copyOn, 25_000)
 }

@@ -31,6 +31,8 @@ export interface Fault {
   readonly mended: 'soon' | 'settled'
   /** Phases in which nobody may be able to write until it is mended: docs/move-protocol.md, "What can still go wrong". */
   readonly noWriterIn: readonly Phase[]
+  /** Where a copy that was superseded may stay: fenced, and people's to remove. */
+  readonly leavesCopyOn?: 'source'
 }
 
 export const everywhere = (): null => null

@@ -18,7 +18,7 @@ export interface Inspected {
   readonly owner: string
   readonly epoch: number
   readonly partials: readonly unknown[]
-  readonly replicas: readonly { readonly role: string }[]
+  readonly replicas: readonly { readonly role: string; readonly host: string }[]
   readonly move: { readonly id: string; readonly phase: string } | null
   readonly unreachable: readonly string[]
 }
@@ -106,6 +106,14 @@ export class Stage {
   /** What the volume holds on this host, through the host's own mount of it. */
   rows(host: LabHost): Row[] {
     return rowsOf(read(host.path(`${dataDir}/mnt/${this.volumeId}/data/log`)))
+  }
+
+  /** What people do about a superseded copy: they remove it, and its containers. */
+  async removeCopy(host: LabHost): Promise<void> {
+    const home = `${pool}/volumes/${this.volumeId}`
+    const remove = `docker ps -aq | xargs -r docker rm -f; for s in ${home}/live/data ${home}/snapshots/*/snap; do
+btrfs property set -f -t subvol "$s" ro false; btrfs subvolume delete "$s"; done; rm -rf ${home}`
+    await host.exec(['sh', '-c', remove])
   }
 
   /** Something to ship, so that the rounds before quiesce last. */

@@ -18,6 +18,7 @@ const rolledBack = (role: 'source' | 'target', notIn: (phase: Phase) => string |
   mend: ({ [role]: host }) => powerOn(host),
   mended: 'soon',
   noWriterIn: [],
+  ...(role === 'source' ? { leavesCopyOn: role } : {}),
 })
 
 const lost = 'it owns the volume: what was written since the copy is gone with the disk'

@@ -1,0 +1,50 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { phases } from '../../src/domain/move.ts'
+import { Random } from '../simulation/random.ts'
+import { type Cell, runCell } from '../torture/cell.ts'
+import type { Fault } from '../torture/fault.ts'
+import { voldFaults } from '../torture/faults/vold.ts'
+import { faults } from '../torture/faults.ts'
+import { again, line } from '../torture/report.ts'
+import { Stage } from '../torture/stage.ts'
+
+/**
+ * The short form of `npm run torture`: every vold killed once in every phase, and one cell each of the other faults, in a phase that
+ * the seed picks. Of the faults that last for good, which take half a minute, one.
+ */
+const seed = Number(process.env.DROVER_TORTURE_SEED ?? Math.floor(Math.random() * 1e9))
+const random = new Random(seed)
+
+const inSomePhase = (fault: Fault): Cell => ({
+  fault,
+  phase: random.pick(phases.filter((phase) => fault.notIn(phase) === null)),
+  seed,
+})
+const lasting = faults.filter(({ name }) => name.endsWith('-gone'))
+const others = faults.filter((fault) => !voldFaults.includes(fault) && !lasting.includes(fault))
+const cells: Cell[] = [
+  ...voldFaults.flatMap((fault) => phases.map((phase) => ({ fault, phase, seed }))),
+  ...others.map(inSomePhase),
+  inSomePhase(random.pick(lasting)),
+]
+
+describe(`torture, seed ${seed}`, () => {
+  let stage: Stage | null = null
+
+  afterAll(async () => {
+    await stage?.down()
+  }, 60_000)
+
+  for (const cell of cells) {
+    it(`${cell.fault.name} at ${cell.phase}`, async () => {
+      stage ??= await Stage.up(`torture-${process.pid}`, '10.79.9')
+      const outcome = await runCell(stage, cell)
+      console.log(line(outcome))
+      if (outcome.result === 'passed') return
+      // What it left is not to be another cell's beginning.
+      await stage.down()
+      stage = null
+      expect(outcome.reason, again(outcome)).toBeNull()
+    })
+  }
+})
