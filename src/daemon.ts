@@ -32,7 +32,7 @@ import { isoNow, systemClock } from './lib/clock.ts'
 import type { DaemonConfig } from './lib/config.ts'
 import { lockDataDir } from './lib/data-dir-lock.ts'
 import { createExec } from './lib/exec.ts'
-import { ensureDirectory } from './lib/files.ts'
+import { dropHalfWritten, ensureDirectory } from './lib/files.ts'
 import { listenTcp } from './lib/listen.ts'
 import type { Logger } from './lib/logger.ts'
 import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
@@ -84,6 +84,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
   try {
     const lock = await lockDataDir(config.dataDir)
     undo.push(() => lock.release())
+    for (const directory of ['.', 'moves', 'cluster']) await dropHalfWritten(join(config.dataDir, directory))
     await bindToMachine(config.dataDir, await readMachineIdentity(), config.confirmMachine)
     await ensureDirectory(config.runDir)
     const running = new RunningCommands(clock)

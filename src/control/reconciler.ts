@@ -1,6 +1,7 @@
 import type { DatasetRecord } from '../domain/dataset.ts'
-import { asDroverError } from '../domain/errors.ts'
+import { asDroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
+import type { MoveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import { isEnded } from '../domain/move.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -10,6 +11,8 @@ import { commandOf } from '../migrate/move-context.ts'
 import type { Store } from '../state/store.ts'
 
 const tombstoneKeptMs = 24 * 3_600_000
+/** So many of the newest moves are looked at for one that its target has not heard the end of: hosts remember as many ended ones. */
+const refusalsLookedAt = 16
 
 /**
  * Finishes on each host what ended while that host did not answer: undo, refusal, retirement, recorded deletions. It acts only on
@@ -22,6 +25,8 @@ export class Reconciler {
   readonly #clock: Clock
   /** Some host holds the owner's copy of a volume that the store does not know of, nor of its deletion. */
   hasStrays = false
+  /** Aborted moves whose target has answered that it refuses. */
+  readonly #refused = new Set<MoveId>()
 
   constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
     this.#store = parts.store
@@ -44,7 +49,12 @@ export class Reconciler {
     const agent = this.#agent(host)
     try {
       let all = true
-      for (const record of await agent.holdings({})) all = (await this.#try(host, agent, record)) && all
+      for (const record of await agent.holdings({})) {
+        all = (await this.#try(host, record.name, () => this.#record(host, agent, record))) && all
+      }
+      for (const move of await this.#unrefused(host)) {
+        all = (await this.#try(host, move.volumeName, () => this.#refuse(agent, move))) && all
+      }
       return all
     } catch (error) {
       this.#logger.debug({ host: host.name, reason: asDroverError(error).message }, 'reconciled later')
@@ -53,15 +63,33 @@ export class Reconciler {
   }
 
   /** One volume that cannot be settled now must not keep the others from it. */
-  async #try(host: Host, agent: Agent, record: DatasetRecord): Promise<boolean> {
+  async #try(host: Host, volume: string, work: () => Promise<void>): Promise<boolean> {
     try {
-      await this.#record(host, agent, record)
+      await work()
       return true
     } catch (error) {
       const reason = asDroverError(error).message
-      this.#logger.warn({ host: host.name, volume: record.name, reason }, 'an ended move is finished there later')
+      this.#logger.warn({ host: host.name, volume, reason }, 'an ended move is finished there later')
       return false
     }
+  }
+
+  /** A target whose disk was rolled back has no record of the move, and its engine may still have what the move made. */
+  async #unrefused(host: Host): Promise<MoveRecord[]> {
+    const newest = await this.#store.moves({ limit: refusalsLookedAt })
+    return newest.filter(
+      ({ id, state, targetHostId }) => state === 'aborted' && targetHostId === host.id && !this.#refused.has(id),
+    )
+  }
+
+  async #refuse(agent: Agent, move: MoveRecord): Promise<void> {
+    try {
+      await agent.refuseTarget(commandOf(move))
+    } catch (error) {
+      // Newer moves have been heard of there since: nothing of this one can go on.
+      if (!hasCode(error, 'STALE_EPOCH', 'TOO_LATE')) throw error
+    }
+    this.#refused.add(move.id)
   }
 
   async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {

@@ -1,5 +1,5 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /** Makes a rename, creation or removal in `path` survive a power cut. */
 export const syncDirectory = async (path: string): Promise<void> => {
@@ -30,6 +30,23 @@ export const writeDurably = async (path: string, text: string, mode = 0o600): Pr
   await syncDirectory(dirname(path))
 }
 let sequence = 0
+
+/**
+ * Removes the temporary files of writes that a crash cut in two. For directories that only the caller writes to, before it does.
+ * The absent directory is a success.
+ */
+export const dropHalfWritten = async (directory: string): Promise<void> => {
+  let names: string[]
+  try {
+    names = await readdir(directory)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return
+    throw error
+  }
+  for (const name of names.filter((each) => /\.tmp-\d+-\d+$/.test(each))) {
+    await rm(join(directory, name), { force: true })
+  }
+}
 
 export const writeJsonDurably = (path: string, value: unknown, mode = 0o600): Promise<void> =>
   writeDurably(path, `${JSON.stringify(value, null, 2)}\n`, mode)

@@ -281,6 +281,8 @@ export class TargetSide {
       if (held === null || held.record.moveId !== args.moveId || epochs.hasEnded(args.volumeId, args.moveId)) {
         // What has been agreed since is not known here. Whoever asks has lost his memory.
         if (epochs.seen(args.volumeId) > args.returnEpoch) epochs.check(args.volumeId, args.moveId, args.returnEpoch)
+        // No command of the move is obeyed without its record. Where the disk was rolled back, the engine may have kept what it made.
+        if (!epochs.hasEnded(args.volumeId, args.moveId)) await this.#removeContainers(args)
         await epochs.record(args.volumeId, args.returnEpoch, args.moveId)
         return
       }

@@ -69,6 +69,7 @@ export class BtrfsBackend implements Backend {
       })
     }
     await syncDirectory(this.#layout.where)
+    await this.#records.tidy()
     await this.#command.list(this.#layout.volumes, 'below')
     this.#trash.sweep()
   }

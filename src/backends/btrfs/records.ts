@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises'
 import type { DatasetRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import { isId, type VolumeId, volumeId } from '../../domain/ids.ts'
-import { isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../lib/files.ts'
+import { dropHalfWritten, isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../lib/files.ts'
 import type { Layout } from './layout.ts'
 
 /** volume.json beside the data. What cannot be understood is foreign: reported, never touched. */
@@ -11,6 +11,12 @@ export class Records {
 
   constructor(layout: Layout) {
     this.#layout = layout
+  }
+
+  /** Records that a crash left half written go; before anything is written. */
+  async tidy(): Promise<void> {
+    const names = await readdir(this.#layout.volumes)
+    for (const name of names.filter(isId)) await dropHalfWritten(this.#layout.volume(volumeId(name)))
   }
 
   async list(): Promise<{ records: DatasetRecord[]; foreign: string[] }> {

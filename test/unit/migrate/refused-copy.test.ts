@@ -66,3 +66,12 @@ test('it removes what is left of the old one: containers, partials, journal', as
   expect(await journal.all()).toEqual([])
   expect(host.epochs.hasEnded(volume, first)).toBe(true)
 })
+
+test('a target whose disk was rolled back has no record of the move, and its engine keeps nothing of it either', async () => {
+  const { host, target, backend, engine, made } = await refusedTarget()
+  await backend.destroy(volume)
+  engine.up = true
+  await target.refuse(commandOf(first, 2))
+  expect(made).toEqual([])
+  expect(host.epochs.hasEnded(volume, first)).toBe(true)
+})
