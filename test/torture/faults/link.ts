@@ -25,11 +25,11 @@ const says: Readonly<Record<Place, string>> = {
   between: 'source and target are cut off from each other, control hears both',
 }
 
-/** Released, and out of reach of whoever could give it back; or committed to a host out of reach. */
+/** Released, and out of reach of whoever could give it back; committed to a host out of reach, or not told to start its containers. */
 const residue: Readonly<Record<Place, readonly Phase[]>> = {
   source: ['verify', 'release', 'commit'],
-  target: ['commit', 'activate'],
-  control: [],
+  target: ['release', 'commit', 'activate'],
+  control: ['commit', 'activate'],
   between: [],
 }
 

@@ -80,7 +80,7 @@ const target = async () => {
   const memory = await memoryHost()
   const journal = new MoveJournal('/data', memory.files)
   const firstMount = await FirstMount.open('/data', async () => 0, memory.host.machine)
-  return { ...memory, side: new TargetSide(memory.host, {} as never, journal, firstMount) }
+  return { ...memory, side: new TargetSide(memory.host, { madeByMoves: async () => [] } as never, journal, firstMount) }
 }
 
 test('a copy that is bound elsewhere is refused by word, and left alone', async () => {
