@@ -107,9 +107,9 @@ const restore = async (
   make: (spec: ContainerSpec) => Promise<string>,
 ): Promise<void> => {
   const before = await runtime.find(spec.name)
-  // A stop or kill that was under way goes on in the engine: it is brought to its end, then undone.
+  // A stop or kill that was under way goes on in the engine, which says `running` until it has seen the end: brought to its end, then undone.
   if (before !== null && killed && before.state === 'paused') await runtime.killFrozen(before.id)
-  else if (before !== null && stopping && spec.wasRunning && before.state === 'running') {
+  else if (before !== null && (stopping || killed) && spec.wasRunning && before.state === 'running') {
     await endStop(runtime, clock, spec.name, before.id)
   }
   const found = await runtime.find(spec.name)
