@@ -20,7 +20,17 @@ const inSomePhase = (fault: Fault): Cell => ({
   phase: random.pick(phases.filter((phase) => fault.notIn(phase) === null)),
   seed,
 })
-const kinds = [/-command$/, /-process$/, /-engine$/, /-cut$/, /-gone$/, /^target-full$/, /^stream-/, /-disk-old$/]
+const kinds = [
+  /-command$/,
+  /-process$/,
+  /-engine$/,
+  /-cut$/,
+  /-gone$/,
+  /^target-full$/,
+  /^stream-/,
+  /^state-/,
+  /-disk-old$/,
+]
 const others = kinds.map((kind) => random.pick(faults.filter(({ name }) => kind.test(name))))
 const cells: Cell[] = [
   ...voldFaults.flatMap((fault) => phases.map((phase) => ({ fault, phase, seed }))),

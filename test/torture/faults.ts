@@ -3,6 +3,7 @@ import { diskFaults } from './faults/disk.ts'
 import { engineFaults } from './faults/engine.ts'
 import { linkFaults } from './faults/link.ts'
 import { spaceFaults } from './faults/space.ts'
+import { stateFaults } from './faults/state.ts'
 import { streamFaults } from './faults/stream.ts'
 import { voldFaults } from './faults/vold.ts'
 import { wireFaults } from './faults/wire.ts'
@@ -15,5 +16,6 @@ export const faults: readonly Fault[] = [
   ...linkFaults,
   ...spaceFaults,
   ...wireFaults,
+  ...stateFaults,
   ...diskFaults,
 ]

@@ -1,6 +1,6 @@
 import { existsSync, rmSync } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
-import Database from 'better-sqlite3'
+import { repository } from '../../../lab/host.ts'
 import { everywhere, type Fault, type Scene } from '../fault.ts'
 import { dataDir } from '../stage.ts'
 
@@ -9,13 +9,14 @@ const copyOf = (scene: Scene): string => `${stateOf(scene)}.kept`
 /** Kept since the lab came up, many moves ago. */
 const oldestOf = (scene: Scene): string => `${stateOf(scene)}.oldest`
 
-const backUp = async (from: string, to: string): Promise<void> => {
-  const database = new Database(from, { readonly: true })
-  try {
-    await database.backup(to)
-  } finally {
-    database.close()
-  }
+/** By SQLite's own means, on the host itself: a copy of the file alone lacks what its log holds. */
+const backUp = async ({ control }: Scene): Promise<void> => {
+  const file = `${dataDir}/control/state.db`
+  const script = `import Database from 'better-sqlite3'
+const database = new Database('${file}', { readonly: true })
+await database.backup('${file}.kept')
+database.close()`
+  await control.exec(['sh', '-c', 'cd "$1" && exec node --input-type=module -e "$2"', 'sh', repository, script])
 }
 
 const removeState = (scene: Scene): void => {
@@ -27,7 +28,7 @@ const replaced = (name: string, says: string, put: (scene: Scene) => Promise<voi
   says,
   notIn: everywhere,
   prepare: async (scene) => {
-    await backUp(stateOf(scene), copyOf(scene))
+    await backUp(scene)
     if (!existsSync(oldestOf(scene))) await copyFile(copyOf(scene), oldestOf(scene))
   },
   strike: async (scene) => {
