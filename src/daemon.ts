@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { rename } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -35,7 +36,9 @@ import { createExec } from './lib/exec.ts'
 import { dropHalfWritten, ensureDirectory } from './lib/files.ts'
 import { listenTcp } from './lib/listen.ts'
 import type { Logger } from './lib/logger.ts'
+import { idleLoopsOf } from './lib/loop-devices.ts'
 import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
+import { ownMounts } from './lib/mountinfo.ts'
 import { RunningCommands } from './lib/running-commands.ts'
 import { listenOnUnixSocket } from './lib/unix-socket.ts'
 import type { Agent } from './migrate/agent.ts'
@@ -172,6 +175,15 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
           'drover-image-name': encodeURIComponent(imageName),
         }
         return peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, headers, signal)
+      },
+      around: {
+        mountPoints: async () => (await ownMounts()).map(({ mountPoint }) => mountPoint),
+        idleLoops: () => idleLoopsOf(join(config.dataDir, 'pool.img')),
+        detachLoop: async (device) => void (await exec.run(['losetup', '--detach', device])),
+        certificates: () => [
+          { of: 'certificate of the host', endsAt: endOf(identity().certPem) },
+          { of: 'certificate of the CA', endsAt: endOf(identity().caPem) },
+        ],
       },
       remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
       acceptTable: async ({ storeId, table, hosts }) => {
@@ -434,6 +446,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     throw error
   }
 }
+
+const endOf = (pem: string): string => new Date(new X509Certificate(pem).validTo).toISOString()
 
 const adopted = ({ record }: Held): AdoptedVolume => ({
   id: record.volumeId,

@@ -101,6 +101,8 @@ export const createControlHandlers = ({ local, clock, stop }: ControlHandlerPart
 
   issueToken: async ({ body }, control) => ({ status: 201, body: await control.issueToken(body.ttlMs) }),
 
+  findings: async (_, control) => ({ status: 200, body: await control.doctor({ fix: false }) }),
+  fixFindings: async (_, control) => ({ status: 200, body: await control.doctor({ fix: true }) }),
   recover: async ({ body }, control) => ({ status: 200, body: await control.recover(body) }),
 
   events: async ({ query, request, response }, control) => {

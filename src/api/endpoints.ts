@@ -175,6 +175,21 @@ export const endpoints = {
     body: requests.issueTokenBody,
     answers: { 201: views.tokenView },
   },
+  findings: {
+    ...common,
+    method: 'get',
+    path: '/v1/findings',
+    summary: 'What is left over on any host, or not as it should be',
+    answers: { 200: views.doctorReport },
+  },
+  fixFindings: {
+    ...common,
+    method: 'post',
+    path: '/v1/findings/fix',
+    summary: "Do what is provably Drover's to do about it",
+    body: requests.fixBody,
+    answers: { 200: views.doctorReport },
+  },
   recover: {
     ...common,
     method: 'post',

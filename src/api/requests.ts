@@ -99,6 +99,8 @@ export const recoverBody = z
   })
   .openapi('Recover')
 
+export const fixBody = z.strictObject({}).openapi('Fix')
+
 export const issueTokenBody = z
   .strictObject({ ttlMs: z.int().min(1000).max(2_592_000_000).default(86_400_000) })
   .openapi('IssueToken')

@@ -303,3 +303,18 @@ export const recoverReport = z
     ),
   })
   .openapi('RecoverReport')
+
+const finding = z.object({
+  kind: z.string(),
+  host: z.string().nullable(),
+  what: z.string(),
+  action: z.string().nullable().openapi({ description: 'what fixing does; null: nothing' }),
+  advice: z.string().nullable(),
+})
+
+export const doctorReport = z
+  .object({
+    findings: list(finding.extend({ problem: z.string().nullable().openapi({ description: 'why it was not fixed' }) })),
+    fixed: list(finding),
+  })
+  .openapi('DoctorReport')

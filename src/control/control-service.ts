@@ -12,6 +12,7 @@ import { Mover } from '../migrate/mover.ts'
 import { ProgressBoard } from '../migrate/progress.ts'
 import type { Store, StoredEvent } from '../state/store.ts'
 import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from './control.ts'
+import { examineCluster } from './doctor.ts'
 import { planGroup, startGroup } from './group-moves.ts'
 import { hostByName, moveById, volumeByName } from './lookup.ts'
 import { planMove, startMove } from './moves-control.ts'
@@ -361,6 +362,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       if (!options.dryRun && report.needed) await afterRecovery()
       return report
     },
+    doctor: (options) => examineCluster(parts, options),
     events: (after, limit) => store.events(after, limit),
     lastEventSequence: () => store.lastEventSequence(),
     onEvent: (listener) => {

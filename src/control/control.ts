@@ -5,6 +5,7 @@ import type { Verification } from '../domain/verification.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { StoredEvent } from '../state/store.ts'
 import type { Holder } from '../volumes/holders.ts'
+import type { DoctorReport } from './doctor.ts'
 
 export interface CreateVolumeRequest {
   readonly name: string
@@ -152,6 +153,8 @@ export interface Control {
   issueToken(ttlMs: number): Promise<{ token: string; command: string; expiresAt: string }>
   /** Rebuilds the store from the hosts' records, when a host has seen a newer one; `dryRun`: says only what that would be. */
   recover(options: { dryRun: boolean }): Promise<RecoverReport>
+  /** Looks at every host for what is left over or not as it should be; `fix`: does what is provably Drover's to do. */
+  doctor(options: { fix: boolean }): Promise<DoctorReport>
   events(after: number, limit: number): Promise<StoredEvent[]>
   lastEventSequence(): Promise<number>
   /** Calls back on every new event; returns the way to stop. */

@@ -9,6 +9,7 @@ import type { CatalogTable } from '../volumes/catalog.ts'
 import type { Fenced } from '../volumes/fence.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
+import type { Examination, Remain } from '../volumes/remains.ts'
 import type { ChunkMark, DigestStatus, DigestTask, ItemView } from './verification/tree-digests.ts'
 
 /** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
@@ -126,6 +127,10 @@ export interface Agent {
   setTable(args: TableUpdate): Promise<TableAnswer>
   /** Everything that this host remembers, for `vol recover`. */
   recall(args: Record<string, never>): Promise<Recall>
+  /** What moves and crashes may have left here, and how the machine is, for `vol doctor`. */
+  examine(args: Record<string, never>): Promise<Examination>
+  /** Removes one thing that is left over, after another look. @throws STALE_EPOCH when it is not provably so, VOLUME_BUSY */
+  tidy(args: { remain: Remain } | { journal: JournalNote }): Promise<void>
 
   // The source of a move.
   /** @param args.alongside names of volumes whose containers are told too: they move in one group with this one */
@@ -282,6 +287,8 @@ const table: Record<AgentMethod, true> = {
   usage: true,
   setTable: true,
   recall: true,
+  examine: true,
+  tidy: true,
   observe: true,
   beginSource: true,
   changedBytes: true,

@@ -1,6 +1,7 @@
-import { asDroverError } from '../domain/errors.ts'
+import { asDroverError, DroverError } from '../domain/errors.ts'
 import type { MoveId } from '../domain/ids.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
+import type { JournalNote } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
 
 /**
@@ -34,4 +35,23 @@ const isAwaited = (held: Held | null, moveId: MoveId): boolean => {
   if (held === null || held.record.role === 'replica') return false
   const { moveId: open, endedMoves } = held.record
   return open === moveId || endedMoves.at(-1) === moveId
+}
+
+/** @throws STALE_EPOCH when nothing on this host says that the move has ended */
+export const dropEndedJournal = (host: VolumeHost, journal: MoveJournal, note: JournalNote): Promise<void> => {
+  const { side, command } = note
+  const { volumeId, moveId } = command
+  return host.locks.run(volumeId, async () => {
+    const held = await host.held(volumeId)
+    const record = held?.record
+    // What was carried is kept for a move that may be taken back.
+    if (side === 'carried' && !isAwaited(held, moveId)) return journal.drop(moveId, side)
+    const hasEnded =
+      side !== 'carried' && (host.epochs.hasEnded(volumeId, moveId) || record?.endedMoves.includes(moveId) === true)
+    if (hasEnded && record?.moveId !== moveId) return journal.drop(moveId, side)
+    throw new DroverError(
+      'STALE_EPOCH',
+      `nothing on host ${host.identity.hostName} says that move ${moveId} has ended; its journal was left alone`,
+    )
+  })
 }

@@ -6,9 +6,10 @@ import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.ts'
+import { examine, type Surroundings, tidy } from '../volumes/remains.ts'
 import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
-import { dropEndedJournals } from './ended-journals.ts'
+import { dropEndedJournal, dropEndedJournals } from './ended-journals.ts'
 import { type Hooks, noHooks } from './hooks.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
@@ -38,6 +39,8 @@ export interface LocalAgentParts {
     tar: NodeJS.ReadableStream,
     signal: AbortSignal,
   ) => Promise<void>
+  /** What `vol doctor` looks at beside volumes and engine. */
+  readonly around: Surroundings
   /** What is known of the store and of the cluster without it. */
   readonly remembered: () => Pick<Recall, 'store' | 'members'>
   /** @returns whether it was taken */
@@ -112,6 +115,12 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       heard: host.epochs.all(),
       journals: await journal.all(),
     }),
+
+    examine: () => examine(host, runtime, parts.around),
+    tidy: async (args) => {
+      if ('remain' in args) return tidy(host, runtime, parts.around, args.remain)
+      await dropEndedJournal(host, journal, args.journal)
+    },
 
     observe: (args) => source.observe(args),
     beginSource: async (args) => {

@@ -12,6 +12,7 @@ const limits: Partial<Record<AgentMethod, number>> = {
   // Asked again and again: a link that is cut must not hold it up.
   transferStatus: 10_000,
   recall: 15_000,
+  examine: 30_000,
   quiesce: 900_000,
   sendImage: 900_000,
   awaitHealthy: 900_000,

@@ -72,6 +72,7 @@ const play = async (world: World, people: People): Promise<void> => {
   heal(world)
   await settleAll(world, people)
   await mustGoOn(world, people)
+  await mustBeClean(world)
 }
 
 /** A promise that depends on simulated time. */
@@ -176,6 +177,28 @@ const help = async (world: World, people: People): Promise<void> => {
   if (world.stoppedByOthers && volume?.openMoveId === null && owner !== undefined) {
     people.startAgain(owner).catch(() => undefined)
   }
+}
+
+const orphans = [
+  'snapshot',
+  'partial',
+  'live',
+  'mount',
+  'container',
+  'journal',
+  'loop',
+  'unfinished',
+  'unknown',
+  'store',
+]
+
+/** After all of it `vol doctor` finds nothing that a move left. */
+const mustBeClean = async (world: World): Promise<void> => {
+  const { control } = world
+  if (control === null) throw new Violation('the control role is down at the end')
+  const { findings } = await settle(world, control.doctor({ fix: false }))
+  const [found] = findings.filter(({ kind }) => orphans.includes(kind))
+  if (found !== undefined) throw new Violation(`vol doctor finds ${found.what} on ${found.host}`)
 }
 
 /** The newest copy is lost for good: the hosts' records decide. */

@@ -111,6 +111,13 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
         imageId,
         imageName,
       }),
+    around: {
+      mountPoints: () =>
+        process.look(() => sim.kernel.mounts.flatMap(({ namespace, path }) => (namespace === 'own' ? [path] : []))),
+      idleLoops: async () => [],
+      detachLoop: async () => {},
+      certificates: () => [],
+    },
     remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
     acceptTable: async ({ storeId, table, hosts }) => {
       const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })

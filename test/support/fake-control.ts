@@ -10,6 +10,7 @@ import type {
   VolumeDetail,
   VolumeView,
 } from '../../src/control/control.ts'
+import type { DoctorReport } from '../../src/control/doctor.ts'
 import { DroverError } from '../../src/domain/errors.ts'
 import { clusterId, type HostId, hostId, moveId, volumeId } from '../../src/domain/ids.ts'
 import { isEnded, type MoveRequest } from '../../src/domain/move.ts'
@@ -304,6 +305,13 @@ export class FakeControl implements Control {
     }))
     const [first = '', ...silent] = this.hostRows.map(({ name }) => name)
     return { needed: true, dryRun, term: 1, answered: [first], silent, volumes }
+  }
+
+  async doctor({ fix }: { fix: boolean }): Promise<DoctorReport> {
+    this.calls.push(`doctor ${fix}`)
+    const what = 'partial receive move-1 of volume db; the move has ended'
+    const found = { kind: 'partial', host: 'host2', what, action: 'remove it', advice: null }
+    return fix ? { findings: [], fixed: [found] } : { findings: [{ ...found, problem: null }], fixed: [] }
   }
 
   async events(after: number, limit: number): Promise<StoredEvent[]> {

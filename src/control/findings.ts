@@ -1,0 +1,176 @@
+import type { DatasetRecord } from '../domain/dataset.ts'
+import type { Host } from '../domain/host.ts'
+import { type MoveId, moveId } from '../domain/ids.ts'
+import { isEnded } from '../domain/move.ts'
+import { formatDuration, formatSize } from '../domain/units.ts'
+import type { JournalNote, Recall } from '../migrate/agent.ts'
+import type { Store } from '../state/store.ts'
+import type { Examination, Remain } from '../volumes/remains.ts'
+
+/** Something that is not as it should be. */
+export interface Finding {
+  readonly kind: string
+  readonly host: string | null
+  /** For a person. */
+  readonly what: string
+  /** What `--fix` does; null: nothing, `advice` says what a person can do. */
+  readonly action: string | null
+  readonly advice: string | null
+}
+
+export interface Fixable extends Finding {
+  readonly fix: { readonly remain: Remain } | { readonly journal: JournalNote } | null
+}
+
+/** When it was asked and when it had answered, by the control host's clock: an answer may take long. */
+interface Asked {
+  readonly from: number
+  readonly to: number
+}
+
+const skewMs = 5_000
+const nearEndMs = 30 * 86_400_000
+const nearlyFull = 0.05
+
+const byHand = (kind: string, host: string | null, what: string, advice: string): Fixable => ({
+  ...{ kind, host, what, advice, action: null, fix: null },
+})
+
+/** `move-<id>`, `move-<id>-<round>`: named after the move that made it. */
+const makerOf = (name: string): MoveId | null => {
+  const found = /^move-([0-9a-z]{26})(?:-\d+)?$/.exec(name)?.[1]
+  return found === undefined ? null : moveId(found)
+}
+
+/** Only a recorded end makes an orphan: of a move that the store does not know nothing is removed. */
+type Ending = 'ended' | 'open' | 'unheard of'
+
+const endingOf = async (store: Store, recall: Recall, id: MoveId): Promise<Ending> => {
+  const move = await store.move(id)
+  // One that is still to be taken back is not over, whatever it left.
+  if (move !== null) return isEnded(move) && !move.returnDue ? 'ended' : 'open'
+  return recall.heard.some(({ ended }) => ended.includes(id)) ? 'ended' : 'unheard of'
+}
+
+/** What one host that answers shows. */
+export const findingsOf = async (
+  store: Store,
+  host: Host,
+  seen: Examination,
+  recall: Recall,
+  asked: Asked,
+): Promise<Fixable[]> => {
+  const found: Fixable[] = []
+  for (const remain of seen.remains) {
+    const finding = await ofRemain(store, host, recall, remain)
+    if (finding !== null) found.push(finding)
+  }
+  for (const journal of recall.journals) {
+    const { command, side } = journal
+    // Kept for a move that may be taken back, and dropped by that host itself.
+    if (side === 'carried') continue
+    const record = seen.records.find(({ volumeId }) => volumeId === command.volumeId)
+    const isOver = (await endingOf(store, recall, command.moveId)) === 'ended' && record?.moveId !== command.moveId
+    if (!isOver) continue
+    const what = `the ${side}'s journal of move ${command.moveId} of volume ${command.volumeName}, which has ended`
+    found.push({ kind: 'journal', host: host.name, what, action: 'remove it', advice: null, fix: { journal } })
+  }
+  for (const record of seen.records) found.push(...(await ofRecord(store, host, recall, record)))
+  return [...found, ...ofMachine(host, seen, asked)]
+}
+
+const ofRemain = async (store: Store, host: Host, recall: Recall, remain: Remain): Promise<Fixable | null> => {
+  const fixed = (what: string, action: string): Fixable => ({
+    ...{ kind: remain.kind, host: host.name, what, action, advice: null, fix: { remain } },
+  })
+  if (remain.kind === 'loop') return fixed(`loop device ${remain.device} of Drover's backs nothing`, 'detach it')
+  if (remain.kind === 'live') return fixed(`a live dataset of the replica of volume ${remain.volumeId}`, 'remove it')
+  if (remain.kind === 'mount') {
+    const record = recall.records.find(({ volumeId }) => volumeId === remain.volumeId)
+    if (record?.role === 'replica' && record.moveId === null)
+      return fixed(`${remain.path} is mounted, and the volume is not owned there`, 'unmount it')
+    return byHand(
+      'mount',
+      host.name,
+      `${remain.path} is mounted, and no record there names its volume`,
+      'see what it is, and unmount it',
+    )
+  }
+  const maker = remain.kind === 'container' ? ofContainer(remain) : makerOf(remain.name)
+  const what =
+    remain.kind === 'container'
+      ? `container ${remain.name}, made to wait for a move`
+      : `${remain.kind === 'partial' ? 'partial receive' : 'snapshot'} ${remain.name} of volume ${remain.volumeId}`
+  if (maker === null) {
+    // A container that a move brought and gave its name is no leftover.
+    if (remain.kind === 'container') return null
+    return byHand(remain.kind, host.name, `${what}, which no move made`, 'see what it is; Drover leaves it alone')
+  }
+  const ending = await endingOf(store, recall, maker)
+  if (ending === 'open' || recall.records.some((record) => record.moveId === maker)) return null
+  if (ending === 'ended') return fixed(`${what}; the move has ended`, 'remove it')
+  return byHand(remain.kind, host.name, `${what}; no end of that move is recorded`, 'vol recover, or see what it is')
+}
+
+const ofContainer = ({ name, moveId: id }: { name: string; moveId: string }): MoveId | null =>
+  name.endsWith(`.drover-${id}`) && /^[0-9a-z]{26}$/.test(id) ? moveId(id) : null
+
+const ofRecord = async (store: Store, host: Host, recall: Recall, record: DatasetRecord): Promise<Fixable[]> => {
+  const { name, role, moveId: inMove } = record
+  if (role === 'diverged') {
+    const advice = 'stop what runs on it, copy out what is wanted, then remove its directory from the pool'
+    return [byHand('diverged', host.name, `a superseded copy of volume ${name}, kept`, advice)]
+  }
+  if (inMove !== null && (await endingOf(store, recall, inMove)) === 'ended') {
+    return [
+      byHand(
+        'unfinished',
+        host.name,
+        `volume ${name} is ${role} in move ${inMove}, which has ended`,
+        'it is finished there by itself',
+      ),
+    ]
+  }
+  return []
+}
+
+const ofMachine = (host: Host, seen: Examination, asked: Asked): Fixable[] => {
+  const found: Fixable[] = []
+  if (seen.engine !== null) found.push(byHand('engine', host.name, seen.engine, 'start the engine'))
+  for (const what of seen.foreign)
+    found.push(byHand('foreign', host.name, `${what} cannot be read, or is of a newer Drover`, 'start the newer vold'))
+  for (const { spec, freeBytes, totalBytes } of seen.pools) {
+    if (freeBytes >= totalBytes * nearlyFull) continue
+    found.push(
+      byHand(
+        'pool',
+        host.name,
+        `pool ${spec} is nearly full: ${formatSize(freeBytes)} of ${formatSize(totalBytes)} are free`,
+        'remove volumes, move some, or enlarge it',
+      ),
+    )
+  }
+  for (const { of, endsAt } of seen.certificates) {
+    const leftMs = Date.parse(endsAt) - asked.to
+    if (leftMs > nearEndMs) continue
+    found.push(
+      byHand(
+        'certificate',
+        host.name,
+        `the ${of} ends at ${endsAt}`,
+        'move its volumes away and let the host join anew before then',
+      ),
+    )
+  }
+  const skew = Math.max(asked.from - seen.now, seen.now - asked.to)
+  if (skew > skewMs)
+    found.push(
+      byHand(
+        'clock',
+        host.name,
+        `its clock is off by ${formatDuration(skew)} from the control host's`,
+        'set it; let it follow a time server',
+      ),
+    )
+  return found
+}
