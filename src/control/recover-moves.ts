@@ -124,7 +124,7 @@ const moveOf = (
   const stored = facts.move(moveId)
   if (stored !== null) return stored
   const { record } = copy
-  const { epoch, returnEpoch } = commandIn(facts, copy, moveId)
+  const { epoch, returnEpoch, returnOf } = commandIn(facts, copy, moveId)
   const poolOn = (id: HostId) =>
     facts.copies(record.volumeId).find(({ host }) => host.id === id)?.record.pool ?? facts.host(id)?.pools[0] ?? ''
   return {
@@ -137,6 +137,7 @@ const moveOf = (
     targetPool: poolOn(ends.targetHostId),
     epoch,
     returnEpoch,
+    returnOf: returnOf ?? null,
     request: {
       to: facts.hostName(ends.targetHostId),
       quiesce: 'stop',
