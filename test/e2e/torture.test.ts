@@ -10,9 +10,9 @@ import { Stage } from '../torture/stage.ts'
 
 /**
  * The short form of `npm run torture`: every vold killed once in every phase, and one of each kind of the other faults, in a phase
- * that the seed picks.
+ * that the seed picks. The seed is always the same, so that a run that fails tells of the change it was made for; the campaign takes new ones.
  */
-const seed = Number(process.env.DROVER_TORTURE_SEED ?? Math.floor(Math.random() * 1e9))
+const seed = Number(process.env.DROVER_TORTURE_SEED ?? 704_480_235)
 const random = new Random(seed)
 
 const inSomePhase = (fault: Fault): Cell => ({

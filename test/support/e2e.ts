@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'vitest'
 import { type CommandResult, until } from '../../lab/command.ts'
 import type { LabHost } from '../../lab/host.ts'
@@ -88,9 +89,24 @@ const hostState = async (host: LabHost) => ({
 
 /**
  * All that a refused request must leave as it was: volumes with owner and epoch, moves, containers with their state, mounts, and
- * what is on the pools. For labs with a pool at /srv/pool.
+ * what is on the pools. Removals go on for a moment after they were answered: it is looked at until it stays the same. For labs
+ * with a pool at /srv/pool.
  */
 export const worldOf = async (shared: SharedLab) => {
+  let last = await lookAround(shared)
+  return until(
+    'the world to come to rest',
+    async () => {
+      const now = await lookAround(shared)
+      const rests = isDeepStrictEqual(now, last)
+      last = now
+      return rests ? now : null
+    },
+    { intervalMs: 250 },
+  )
+}
+
+const lookAround = async (shared: SharedLab) => {
   const volumes: {
     id: string
     name: string
