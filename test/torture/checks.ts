@@ -162,7 +162,15 @@ export const checkAll = async (stage: Stage, copyOn: LabHost | null, timeoutMs: 
   await stage.goesOn(20_000).catch(() => {
     throw new Broken('the writer runs and no row is acknowledged')
   })
-  const writable = await whoCanWrite(stage)
+  // One that is just being put back in order may refuse for a moment; two are never right.
+  const writable = await until(
+    'a host that can write',
+    async () => {
+      const found = await whoCanWrite(stage)
+      return found.length > 0 ? found : null
+    },
+    { timeoutMs: 10_000, intervalMs: 100 },
+  ).catch(() => [])
   if (names(writable) !== name) throw new Broken(`${name} owns the volume, and ${names(writable)} can write`)
   checkRows(stage, owner)
   await checkLeftovers(stage, owner, copyOn, 25_000)
