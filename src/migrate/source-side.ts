@@ -1,17 +1,21 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
-import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
+import type { MoveId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
-import type { Agent, GroupPart, MoveCommand, SourceObservation } from './agent.ts'
+import type { Agent, MoveCommand, SourceObservation } from './agent.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
-import { moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
-import { bareCommand, checkBound, ended, exclusively, hear, heldIn, write } from './role-change.ts'
+import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
+import { bareCommand, checkBound, exclusively, hear, heldIn, write } from './role-change.ts'
+import { type RefuseAt, settleAlone } from './settle-alone.ts'
+import { othersOf, type SourceParts } from './source-parts.ts'
+import { retire } from './source-retire.ts'
+import { undo } from './source-undo.ts'
 import type { Watchdog } from './watchdog.ts'
-import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
+import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } from './writers.ts'
 
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
@@ -23,6 +27,7 @@ export class SourceSide {
   readonly #runtime: ContainerRuntime
   readonly #journal: MoveJournal
   readonly #watchdog: Watchdog
+  readonly #parts: SourceParts
   /**
    * Sealing, quiescing, releasing and undoing one volume take turns: none of them may trust what another is about to change. The
    * engine calls back into mounts, which take the host's own lock, never this one.
@@ -35,6 +40,7 @@ export class SourceSide {
     this.#runtime = runtime
     this.#journal = journal
     this.#watchdog = watchdog
+    this.#parts = { host, runtime, journal, watchdog }
   }
 
   /** Aborted when the move is undone here: what waits within it gives up. */
@@ -234,34 +240,6 @@ export class SourceSide {
     })
   }
 
-  /** The control role is silent. A seal is ours to end; a release only after the target has durably refused. */
-  async settleAlone(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
-    const group = (await this.#journal.source(command.moveId))?.group
-    if (group === undefined) return this.#settleOne(command, refuseAt)
-    // The lead is activated first: when the target refuses that one it has taken none, and when it has taken it the group goes forward.
-    const lead = group.members.find(({ moveId }) => moveId === group.leadId)
-    if (lead === undefined) return
-    const journal = await this.#journal.source(lead.moveId)
-    const held = await this.#host.held(lead.volumeId)
-    const released = held?.record.moveId === lead.moveId && held.record.role === 'released'
-    if (released && journal !== null && journal.targetHostId !== null) await refuseAt(journal.targetHostId, lead)
-    for (const other of others(group, lead.moveId)) await this.#settleOne(other, refuseAt)
-    await this.#settleOne(lead, refuseAt)
-  }
-
-  async #settleOne(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
-    const held = await this.#host.held(command.volumeId)
-    if (held?.record.moveId !== command.moveId) return
-    const { role, epoch } = held.record
-    const journal = await this.#journal.source(command.moveId)
-    if (role === 'owner' || role === 'sealed') {
-      await this.undoSource({ ...(journal?.command ?? command), ownerEpoch: epoch, abortStored: false })
-    }
-    if (role !== 'released' || journal === null || journal.targetHostId === null) return
-    await refuseAt(journal.targetHostId, journal.command)
-    await this.undoSource({ ...journal.command, ownerEpoch: journal.command.returnEpoch, abortStored: true })
-  }
-
   /**
    * What the move still waits for here gives up first, so that the writers are back soon. `streamsEnded`: nobody reads its snapshots
    * any more.
@@ -272,78 +250,23 @@ export class SourceSide {
   ): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return streamsEnded
     this.#interrupts.interrupt(args.moveId)
-    return this.#turns.run(args.volumeId, () => this.#undo(args, streamsEnded))
+    return this.#turns.run(args.volumeId, () => undo(this.#parts, args, streamsEnded))
   }
 
-  async #undo(
-    args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean },
-    streamsEnded: Promise<void>,
-  ): Promise<void> {
-    await this.#host.locks.run(args.volumeId, async () => {
-      const held = await this.#host.mustHold(args.volumeId)
-      if (held.record.moveId !== args.moveId) return
-      if (held.record.role === 'released' && !args.abortStored) {
-        throw new DroverError(
-          'STALE_EPOCH',
-          `volume ${args.volumeName} is released on host ${this.#host.identity.hostName}; only a stored abort brings it back`,
-        )
-      }
-      await write(held, {
-        role: 'owner',
-        epoch: Math.max(held.record.epoch, args.ownerEpoch),
-        snapshot: null,
-      })
-    })
-    this.#watchdog.forget(args.moveId)
-    await this.#restoreWriters(args)
-    await streamsEnded
-    await this.#host.locks.run(args.volumeId, async () => {
-      const held = await this.#host.mustHold(args.volumeId)
-      if (held.record.moveId !== args.moveId) return
-      const kept = await dropMoveSnapshots(held, args, null)
-      await write(kept, { ...ended(kept.record, args), role: 'owner', snapshot: null })
-      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
-      await this.#dropJournals(args)
-    })
+  settleAlone(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
+    return settleAlone(this.#parts, command, refuseAt, (args) => this.undoSource(args))
   }
 
-  async retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void> {
+  async retire(args: RetireArgs): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
-    await exclusively(this.#host, args, async () => {
-      const found = await this.#host.held(args.volumeId)
-      if (found?.record.moveId === args.moveId) await this.#becomeReplica(args)
-      await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
-      this.#watchdog.forget(args.moveId)
-      this.#interrupts.forget(args.moveId)
-      await this.#dropJournals(args)
-    })
-  }
-
-  async #becomeReplica(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void> {
-    const held = await heldIn(this.#host, args, 'released', 'replica')
-    const journal = await this.#journal.source(args.moveId)
-    if (args.carried) await Promise.all((journal?.specs ?? []).map((spec) => this.#runtime.remove(spec.id)))
-    const replica = await write(held, {
-      role: 'replica',
-      epoch: args.epoch,
-      snapshot: args.base,
-      datasetUuid: null,
-      keepUntil: args.keepUntil,
-    })
-    await held.backend.destroyLive(args.volumeId)
-    const kept = await dropMoveSnapshots(replica, args, args.base)
-    await write(kept, ended(kept.record, args))
+    await retire(this.#parts, args)
+    this.#interrupts.forget(args.moveId)
   }
 
   /** What goes back goes as it came. */
   async #asTheyWere(args: { returnOf?: MoveId | null | undefined }, specs: ContainerSpec[]): Promise<ContainerSpec[]> {
     if (args.returnOf == null) return specs
     return asTheyWere(specs, (await this.#journal.carried(args.returnOf))?.containers ?? [])
-  }
-
-  async #dropJournals(args: MoveCommand): Promise<void> {
-    await this.#journal.drop(args.moveId, 'source')
-    if (args.returnOf != null) await this.#journal.drop(args.returnOf, 'carried')
   }
 
   async #journalWriters(args: QuiesceArgs): Promise<SourceJournal> {
@@ -366,7 +289,7 @@ export class SourceSide {
     const { volumeName, moveId, group } = args
     if (group === undefined) return this.#asTheyWere(args, await captureAll(this.#runtime, [volumeName]))
     if (group.leadId !== moveId) return []
-    return captureAll(this.#runtime, [volumeName, ...others(group, moveId).map((other) => other.volumeName)])
+    return captureAll(this.#runtime, [volumeName, ...othersOf(group, moveId).map((other) => other.volumeName)])
   }
 
   async #stopAndUnmount(
@@ -385,36 +308,11 @@ export class SourceSide {
     if (record.snapshot !== snapshot || backend.snapshots === undefined) return false
     return backend.snapshots.unchangedSince(record.volumeId, snapshot)
   }
-
-  /** Containers of several volumes of a group start when all of these may be mounted again: the lead is undone last. */
-  async #othersAreBack({ moveId }: MoveCommand, { group, specs }: SourceJournal): Promise<void> {
-    if (group === undefined || specs.length === 0) return
-    for (const other of others(group, moveId)) {
-      const record = (await this.#host.held(other.volumeId))?.record
-      if (record?.moveId !== other.moveId || !['sealed', 'released'].includes(record.role)) continue
-      throw new DroverError(
-        'VOLUME_SEALED',
-        `volume ${other.volumeName} of the same group is still ${record.role} on host ${this.#host.identity.hostName}; the containers start when it is back`,
-      )
-    }
-  }
-
-  async #restoreWriters(args: MoveCommand): Promise<void> {
-    const journal = await this.#journal.source(args.moveId)
-    if (journal === null) return
-    await this.#othersAreBack(args, journal)
-    const refused = await restoreAll(this.#runtime, this.#host.clock, journal, (spec) =>
-      this.#runtime.create(spec, spec.name, args.moveId, []),
-    )
-    for (const line of refused) this.#host.logger.error({ move: args.moveId }, `not started again: ${line}`)
-  }
 }
 
 type QuiesceArgs = Parameters<Agent['quiesce']>[0]
 type ReleaseArgs = Parameters<Agent['release']>[0]
-type RefuseAt = (target: HostId, command: MoveCommand) => Promise<void>
-
-const others = ({ members }: GroupPart, own: MoveId): MoveCommand[] => members.filter(({ moveId }) => moveId !== own)
+type RetireArgs = Parameters<Agent['retire']>[0]
 
 export const nestedError = (volume: string, nested: readonly string[]): DroverError =>
   new DroverError(
@@ -422,40 +320,3 @@ export const nestedError = (volume: string, nested: readonly string[]): DroverEr
     `volume ${volume} holds nested subvolumes (${nested.slice(0, 3).join(', ')}), which a snapshot would leave empty; remove them or make them directories`,
     { details: { nested } },
   )
-
-/** Recorded snapshots that are on the pool as they were recorded. */
-export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecord[]> => {
-  const facet = backend.snapshots
-  if (facet === undefined) return []
-  const checked = await Promise.all(
-    record.snapshots
-      .filter(({ differs }) => differs !== true)
-      .map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)),
-  )
-  return checked.filter((snapshot) => snapshot !== null)
-}
-
-/** Removes the snapshots that `which` names, then their entries in the record. */
-export const dropSnapshots = async (held: Held, which: (snapshot: SnapshotRecord) => boolean): Promise<Held> => {
-  const gone = held.record.snapshots.filter(which)
-  for (const snapshot of gone) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
-  return gone.length === 0
-    ? held
-    : write(held, { snapshots: held.record.snapshots.filter((snapshot) => !which(snapshot)) })
-}
-
-/**
- * What a move made of snapshots, in the record or only on the pool (a crash came between), and with a new base also the bases
- * before it.
- */
-export const dropMoveSnapshots = async (held: Held, command: MoveCommand, base: string | null): Promise<Held> => {
-  const { volumeId } = held.record
-  const prefix = moveSnapshotPrefix(command)
-  for (const { name } of (await held.backend.snapshots?.list(volumeId)) ?? []) {
-    const recorded = held.record.snapshots.some((snapshot) => snapshot.name === name)
-    if (!recorded && name.startsWith(prefix) && name !== base) await held.backend.snapshots?.destroy(volumeId, name)
-  }
-  return dropSnapshots(held, ({ name, origin }) =>
-    base === null ? name.startsWith(prefix) : origin === 'move' && name !== base,
-  )
-}

@@ -8,9 +8,8 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
-import { lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
+import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, isBound, write } from './role-change.ts'
-import { dropMoveSnapshots, intactOf } from './source-side.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
 export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string =>

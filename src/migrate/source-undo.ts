@@ -1,0 +1,70 @@
+import { DroverError } from '../domain/errors.ts'
+import type { Agent, MoveCommand } from './agent.ts'
+import type { SourceJournal } from './move-journal.ts'
+import { dropMoveSnapshots } from './move-snapshots.ts'
+import { ended, write } from './role-change.ts'
+import { dropSourceJournals, othersOf, type SourceParts } from './source-parts.ts'
+import { restoreAll } from './writers.ts'
+
+/** Owner again, then the writers, then the end of the move: a crash may come between any two. `streamsEnded`: nobody reads its snapshots. */
+export const undo = async (
+  parts: SourceParts,
+  args: Parameters<Agent['undoSource']>[0],
+  streamsEnded: Promise<void>,
+): Promise<void> => {
+  const { host, watchdog } = parts
+  await host.locks.run(args.volumeId, async () => {
+    const held = await host.mustHold(args.volumeId)
+    if (held.record.moveId !== args.moveId) return
+    if (held.record.role === 'released' && !args.abortStored) {
+      throw new DroverError(
+        'STALE_EPOCH',
+        `volume ${args.volumeName} is released on host ${host.identity.hostName}; only a stored abort brings it back`,
+      )
+    }
+    await write(held, {
+      role: 'owner',
+      epoch: Math.max(held.record.epoch, args.ownerEpoch),
+      snapshot: null,
+    })
+  })
+  watchdog.forget(args.moveId)
+  await restoreWriters(parts, args)
+  await streamsEnded
+  await host.locks.run(args.volumeId, async () => {
+    const held = await host.mustHold(args.volumeId)
+    if (held.record.moveId !== args.moveId) return
+    const kept = await dropMoveSnapshots(held, args, null)
+    await write(kept, { ...ended(kept.record, args), role: 'owner', snapshot: null })
+    await host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
+    await dropSourceJournals(parts, args)
+  })
+}
+
+const restoreWriters = async (parts: SourceParts, args: MoveCommand): Promise<void> => {
+  const { host, runtime } = parts
+  const journal = await parts.journal.source(args.moveId)
+  if (journal === null) return
+  await othersAreBack(parts, args, journal)
+  const refused = await restoreAll(runtime, host.clock, journal, (spec) =>
+    runtime.create(spec, spec.name, args.moveId, []),
+  )
+  for (const line of refused) host.logger.error({ move: args.moveId }, `not started again: ${line}`)
+}
+
+/** Containers of several volumes of a group start when all of these may be mounted again: the lead is undone last. */
+const othersAreBack = async (
+  { host }: SourceParts,
+  { moveId }: MoveCommand,
+  { group, specs }: SourceJournal,
+): Promise<void> => {
+  if (group === undefined || specs.length === 0) return
+  for (const other of othersOf(group, moveId)) {
+    const record = (await host.held(other.volumeId))?.record
+    if (record?.moveId !== other.moveId || !['sealed', 'released'].includes(record.role)) continue
+    throw new DroverError(
+      'VOLUME_SEALED',
+      `volume ${other.volumeName} of the same group is still ${record.role} on host ${host.identity.hostName}; the containers start when it is back`,
+    )
+  }
+}
