@@ -42,6 +42,25 @@ test('a released source returns by a stored abort only', async () => {
   expect(await backend.readRecord(volume)).toMatchObject({ role: 'owner', epoch: 3 })
 })
 
+test.each(['owner', 'sealed'] as const)(
+  'a source put back to before its move, %s by late commands, gives way when the move retires',
+  async (role) => {
+    const { source, backend, record } = await both()
+    const keepUntil = '2026-11-25T00:00:00.000Z'
+    await backend.writeRecord({ ...record, role, epoch: 1 })
+    await source.retire({ ...command, base: snapshot, keepUntil, carried: true })
+    expect(await backend.readRecord(volume)).toMatchObject({ role: 'diverged', moveId: null, endedMoves: [move] })
+  },
+)
+
+test('a source that owns the volume at a later epoch does not give way', async () => {
+  const { source, backend, record } = await both()
+  await backend.writeRecord({ ...record, role: 'owner', epoch: 3 })
+  const late = source.retire({ ...command, base: snapshot, keepUntil: '2026-11-25T00:00:00.000Z', carried: true })
+  await expect(late).rejects.toMatchObject({ code: 'STALE_EPOCH' })
+  expect(await backend.readRecord(volume)).toMatchObject({ role: 'owner', epoch: 3 })
+})
+
 test('a target whose dataset is gone, or another one, does not become owner, and makes none', async () => {
   const { target, backend, record } = await both()
   await backend.writeRecord({ ...record, role: 'prepared', datasetUuid: 'prepared' })
