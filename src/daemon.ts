@@ -373,6 +373,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       auth: { peerOf: (request) => server.peerOf(request) },
       agentRouter: createAgentRoutes({
         agent: local,
+        logger,
         controlHostId: () => identity().controlHostId,
         expectsImage: async (id, move) => {
           const record = isId(id) ? (await host.held(volumeId(id)))?.record : undefined

@@ -6,6 +6,7 @@ import { Random } from '../simulation/random.ts'
 import { Broken, checkAll, names, whoCanWrite } from './checks.ts'
 import type { Fault, Scene } from './fault.ts'
 import { followPhases } from './phases.ts'
+import { Resumption } from './resumption.ts'
 import type { Stage } from './stage.ts'
 import { runOf } from './writer.ts'
 
@@ -29,6 +30,8 @@ export interface Outcome {
   readonly struckIn: Phase | null
   readonly delayMs: number
   readonly quiesce: 'stop' | 'pause'
+  /** From the start of the `vold` that was killed until what it left unfinished was under way again; null: nothing was. */
+  readonly resumedMs: number | null
   readonly ms: number
 }
 
@@ -65,6 +68,7 @@ const unstruck = (cell: Cell) => ({
   struckIn: null,
   move: null,
   reason: null,
+  resumedMs: null,
   ms: 0,
 })
 
@@ -80,7 +84,7 @@ export const runCell = async (stage: Stage, cell: Cell): Promise<Outcome> => {
   const startedAt = performance.now()
   const random = chanceOf(cell)
   const quiesce = random.pick(['stop', 'pause'] as const)
-  let strike: Strike = { found: false, delayMs: 0, struckIn: null, move: null }
+  let strike: Strike = { found: false, delayMs: 0, struckIn: null, move: null, resumedMs: null }
   const struck = (now: Strike) => {
     strike = now
   }
@@ -108,6 +112,7 @@ interface Strike {
   readonly delayMs: number
   readonly struckIn: Phase | null
   readonly move: string | null
+  readonly resumedMs: number | null
 }
 
 const runOnce = async (
@@ -133,13 +138,17 @@ const runOnce = async (
     await stage.ballast(source)
     await fault.prepare?.(scene)
     const { found, struckIn } = await struckMove(stage, scene, fault, { quiesce, delayMs })
-    struck({ found, delayMs, struckIn, move: null })
+    const strike = { found, delayMs, struckIn, move: null, resumedMs: null }
+    struck(strike)
     if (fault.mended === 'settled') await checkUnmended(stage, fault, { source, target, struckIn })
     else await sleep(found ? awayMs : 0)
+    const restarted = fault.restarts?.(scene)
+    const resumption = restarted === undefined ? null : new Resumption(stage, restarted)
     await fault.mend(scene)
     const copyOn = fault.leavesCopyOn === undefined ? null : scene[fault.leavesCopyOn]
     await checkAll(stage, copyOn, settleMs)
     if (copyOn !== null) await stage.removeCopy(copyOn)
+    if (resumption !== null) struck({ ...strike, resumedMs: await resumption.ms() })
   } finally {
     for (const work of afterwards.reverse()) await work().catch(() => undefined)
   }

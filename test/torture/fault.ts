@@ -27,6 +27,8 @@ export interface Fault {
   strike(scene: Scene): Promise<boolean>
   /** What an init system or people do: start again what died, plug in what was pulled. */
   mend(scene: Scene): Promise<void>
+  /** Whose `vold` is killed, and started again by `mend`. */
+  restarts?(scene: Scene): LabHost
   /** `soon`: after a moment. `settled`: when what can be settled under the fault has been. */
   readonly mended: 'soon' | 'settled'
   /** Phases in which nobody may be able to write until it is mended: docs/move-protocol.md, "What can still go wrong". */

@@ -6,7 +6,7 @@ import { cellsOf, runCampaign } from './campaign.ts'
 import { faults } from './faults.ts'
 import { count, line, table } from './report.ts'
 
-const usage = `usage: npm run torture -- [--only FAULT]... [--phase PHASE]... [--seed N] [--repeat N] [--labs 1|2] [--json FILE] [--list]
+const usage = `usage: npm run torture -- [--only FAULT]... [--phase PHASE]... [--seed N] [--repeat N] [--labs N] [--json FILE] [--list]
        every fault at every phase of a move of a volume under a client that commits; docs/torture.md`
 
 const fail = (message: string): never => {
@@ -50,7 +50,7 @@ const only = options.only?.map((text) => known(text, faultNames, 'fault')) ?? nu
 const ran: readonly Phase[] = options.phase?.map((text) => known(text, phases, 'phase')) ?? phases
 const seed = options.seed === undefined ? Math.floor(Math.random() * 1e9) : whole(options.seed, 'seed', 0)
 const repeat = whole(options.repeat, 'repeat', 1, 1000)
-const labs = whole(options.labs, 'labs', 1, 4)
+const labs = whole(options.labs, 'labs', 1, 8)
 if (process.getuid?.() !== 0) fail('root is needed: it makes file systems, namespaces and Docker hosts')
 
 const seeds = Array.from({ length: repeat }, (_, index) => seed + index)

@@ -27,6 +27,20 @@ const padded = (rows: readonly (readonly string[])[]): string => {
 export const count = (outcomes: readonly Outcome[], result: Outcome['result']): number =>
   outcomes.filter((outcome) => outcome.result === result).length
 
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
+
+/** How long a `vold` that was killed took from its start until the move was under way again. */
+const resumptions = (outcomes: readonly Outcome[]): string[] =>
+  [...new Set(outcomes.map(({ fault }) => fault))].flatMap((name) => {
+    const times = outcomes.flatMap(({ fault, resumedMs }) => (fault === name && resumedMs !== null ? [resumedMs] : []))
+    const sorted = times.toSorted((one, other) => one - other)
+    const [median, most] = [sorted[Math.floor(sorted.length / 2)], sorted.at(-1)]
+    if (median === undefined || most === undefined) return []
+    return [
+      `${name}: under way again ${seconds(median)} after the start, at most ${seconds(most)} (${sorted.length} cells)`,
+    ]
+  })
+
 /** Faults down, phases across; then why a square is empty, and how to see a failure again. */
 export const table = (outcomes: readonly Outcome[], ran: readonly Phase[] = phases): string => {
   const names = [...new Set(outcomes.map(({ fault }) => fault))]
@@ -45,6 +59,7 @@ export const table = (outcomes: readonly Outcome[], ran: readonly Phase[] = phas
   lines.push(
     `${count(outcomes, 'passed')} passed, ${count(outcomes, 'failed')} failed, ${count(outcomes, 'not applicable')} not applicable`,
   )
+  lines.push(...resumptions(outcomes))
   for (const [reason, where] of reasons) lines.push(`- ${where.join(', ')}: ${reason}`)
   for (const failure of outcomes.filter(({ result }) => result === 'failed')) {
     lines.push(`FAILED ${again(failure)}: ${failure.reason} (move ${failure.move}, struck in ${failure.struckIn})`)
@@ -56,7 +71,10 @@ export const table = (outcomes: readonly Outcome[], ran: readonly Phase[] = phas
 export const again = ({ fault, phase, seed }: Outcome): string =>
   `npm run torture -- --only ${fault} --phase ${phase} --seed ${seed}`
 
-export const line = ({ fault, phase, result, move, quiesce, delayMs, struckIn, ms, reason }: Outcome): string =>
-  result === 'not applicable'
-    ? `${fault} at ${phase}: - ${reason}`
-    : `${fault} at ${phase}: ${signs[result]}, struck in ${struckIn} after ${delayMs} ms, quiesce ${quiesce}, move ${move}, ${(ms / 1000).toFixed(1)} s${reason === null ? '' : `: ${reason}`}`
+export const line = (outcome: Outcome): string => {
+  const { fault, phase, result, move, quiesce, delayMs, struckIn, resumedMs, ms, reason } = outcome
+  if (result === 'not applicable') return `${fault} at ${phase}: - ${reason}`
+  const resumed = resumedMs === null ? '' : `, under way again after ${seconds(resumedMs)}`
+  const struck = `struck in ${struckIn} after ${delayMs} ms, quiesce ${quiesce}, move ${move}${resumed}`
+  return `${fault} at ${phase}: ${signs[result]}, ${struck}, ${seconds(ms)}${reason === null ? '' : `: ${reason}`}`
+}

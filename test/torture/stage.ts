@@ -62,7 +62,8 @@ export class Stage {
 
   /** What `vold` of that host answers; null when it does not, or refuses. */
   async get<T>(host: LabHost, path: string): Promise<T | null> {
-    const answer = await overUnix(host.path('/run/drover/vold.sock'), path).catch(() => null)
+    const headers = { accept: 'application/json' }
+    const answer = await overUnix(host.path('/run/drover/vold.sock'), path, { headers }).catch(() => null)
     return answer?.status === 200 ? JSON.parse(answer.text) : null
   }
 

@@ -9,6 +9,7 @@ const killed = (role: 'source' | 'target' | 'control', hostOf: (scene: Scene) =>
     await hostOf(scene).killVold()
     return true
   },
+  restarts: hostOf,
   mend: (scene) => hostOf(scene).startVold(),
   mended: 'soon',
   noWriterIn: [],
