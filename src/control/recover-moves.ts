@@ -53,7 +53,7 @@ export const movesUnder = (
       if (copy !== owner) continue
       open = moveId
       const base = copy.record.snapshot
-      const sourceHostId = sourceOf(facts, copy, moveId) ?? likelySource(facts, copy)
+      const sourceHostId = sourceOf(facts, copy, moveId) ?? likelySource(facts, copy, moveId)
       const move = moveOf(facts, copy, moveId, { sourceHostId, targetHostId: copy.host.id }, now)
       moves.push({
         move: { ...move, state: 'committed', phase: 'activate', finalSnapshot: base, error: null, endedAt: null },
@@ -98,10 +98,17 @@ const sourceOf = (facts: Facts, target: Copy, moveId: MoveId): HostId | null => 
   return copy?.host.id ?? facts.journal(moveId, 'source')?.hostId ?? facts.move(moveId)?.sourceHostId ?? null
 }
 
-/** Nobody that answers has been the source: the owner before, or whoever is silent. A host without anything of the move retires nothing. */
-const likelySource = (facts: Facts, { host, record }: Copy): HostId => {
+/**
+ * Nobody is the source any more: the host that has retired it, the owner before, whoever is silent, anybody else. A host without
+ * anything of the move retires nothing; the target itself could never.
+ */
+const likelySource = (facts: Facts, { host, record }: Copy, moveId: MoveId): HostId => {
+  const others = facts.given.hosts.filter(({ id }) => id !== host.id)
+  const retired = others.find(({ id }) => facts.hasEndedOn(id, record.volumeId, moveId))
+  if (retired !== undefined) return retired.id
   const before = facts.evidence(record.volumeId).find(({ epoch, hostId }) => epoch < record.epoch && hostId !== host.id)
-  return before?.hostId ?? facts.silent()[0]?.id ?? host.id
+  const silent = facts.silent().find(({ id }) => id !== host.id)
+  return before?.hostId ?? silent?.id ?? others[0]?.id ?? host.id
 }
 
 /** The target, when its copy or somebody's journal tells; a host that does not answer may be it, and hears of it when it is back. */

@@ -250,6 +250,23 @@ test('a target that took over goes on with its move; a sealed source is the owne
   expect(await store.move(sealed.moveId)).toMatchObject({ state: 'aborted', targetHostId: host(3).id })
 })
 
+test('a target that took over, and a source that has retired it already: the move is finished with that source', async () => {
+  const replica = record(2, 1, 'replica', 4, { endedMoves: [m1], snapshot: 'S' })
+  const heard = [{ volumeId: id(1), seen: 5, ended: [m1] }]
+  const owner = record(3, 1, 'owner', 4, { moveId: m1, snapshot: 'S' })
+  for (const memory of [{ records: [replica], heard }, { heard }]) {
+    const { store, recover } = await clusterOf([{}, memory, { records: [owner] }], [entry(1, 3, 4)])
+    await recover()
+    expect(await store.move(m1)).toMatchObject({
+      ...{ state: 'committed', sourceHostId: host(2).id, targetHostId: host(3).id, finalSnapshot: 'S' },
+    })
+  }
+  // Nobody remembers it: whoever is asked to retire finds nothing to do, the target would refuse for ever.
+  const { store, recover } = await clusterOf([{}, {}, { records: [owner] }], [entry(1, 3, 4)])
+  await recover()
+  expect((await store.move(m1))?.sourceHostId).not.toBe(host(3).id)
+})
+
 test('two hosts claim it: the higher epoch wins, the other is named; at one epoch neither', async () => {
   const { recover, store } = await clusterOf([
     { records: [record(1, 1, 'owner', 3), record(1, 2, 'owner', 6)] },
