@@ -1,14 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { hasCode } from '../../src/domain/errors.ts'
 import type { MoveId } from '../../src/domain/ids.ts'
 import type { MoveRecord } from '../../src/domain/move.ts'
 import type { Store } from '../../src/state/store.ts'
-import { makeMove, mov, type StoreHarness, volumeRow } from './store-suite.ts'
+import { fails, failure, makeMove, mov, type StoreHarness, volumeRow } from './store-suite.ts'
 
-const failure = { code: 'MOVE_FAILED', message: 'it broke' } as const
 const at = '2026-11-23T12:00:00.000Z'
-const fails = (work: Promise<unknown>, code: Parameters<typeof hasCode>[1]) =>
-  expect(work).rejects.toSatisfy((error) => hasCode(error, code), `rejects with ${code}`)
 
 /** Moves that go as one: everything that ends or begins them is for all of them or none. */
 export const storeGroupSuite = (name: string, makeHarness: () => Promise<StoreHarness>): void => {

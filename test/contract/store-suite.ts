@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { hasCode } from '../../src/domain/errors.ts'
 import type { Host } from '../../src/domain/host.ts'
 import { hostId, type MoveId, moveId, type VolumeId, volumeId } from '../../src/domain/ids.ts'
-import type { MoveRecord } from '../../src/domain/move.ts'
+import { atBegin, type MoveRecord } from '../../src/domain/move.ts'
 import type { Volume } from '../../src/domain/volume.ts'
 import type { IdempotentAnswer, Store } from '../../src/state/store.ts'
 
@@ -43,6 +43,7 @@ export const volumeRow = (count: number, changes: Partial<Volume> = {}): Volume 
 export const makeMove =
   (count: number, volume: Volume) =>
   (epoch: number, returnEpoch: number): MoveRecord => ({
+    ...atBegin,
     id: mov(count),
     volumeId: volume.id,
     volumeName: volume.name,
@@ -60,24 +61,8 @@ export const makeMove =
       healthTimeoutMs: 60_000,
       onlyIdle: false,
     },
-    state: 'open',
-    phase: 'plan',
-    cancelRequested: false,
-    rounds: [],
     forecast: null,
-    finalSnapshot: null,
-    quiescedAt: null,
-    downtimeMs: null,
-    forecastDowntimeMs: null,
-    phaseTimes: [],
-    returnOf: null,
-    returnedBy: null,
-    returnDue: false,
-    warnings: [],
-    error: null,
     startedAt: at,
-    endedAt: null,
-    version: 1,
   })
 
 const hostRow = (id: Host['id'], name: string): Host => ({
@@ -91,8 +76,8 @@ const hostRow = (id: Host['id'], name: string): Host => ({
   joinedAt: at,
 })
 
-const failure = { code: 'MOVE_FAILED', message: 'it broke' } as const
-const fails = (work: Promise<unknown>, code: Parameters<typeof hasCode>[1]) =>
+export const failure = { code: 'MOVE_FAILED', message: 'it broke' } as const
+export const fails = (work: Promise<unknown>, code: Parameters<typeof hasCode>[1]) =>
   expect(work).rejects.toSatisfy((error) => hasCode(error, code), `rejects with ${code}`)
 
 /** What every store does, whatever it keeps its state in. */

@@ -1,21 +1,11 @@
 import { createHash } from 'node:crypto'
 import { DroverError } from '../../src/domain/errors.ts'
-import type { Traits } from '../../src/lib/tree-digest/traits.ts'
+import { noTraits, type Traits } from '../../src/lib/tree-digest/traits.ts'
 import type { DigestTask, ItemView, TreeDigests } from '../../src/migrate/verification/tree-digests.ts'
 import type { Kernel } from './kernel.ts'
 
-const traits: Traits = {
-  type: 'file',
-  mode: '644',
-  owner: '0:0',
-  size: '',
-  mtime: '',
-  device: '',
-  target: '',
-  xattrs: '',
-  link: '',
-  error: '',
-}
+/** A file of the memory file system has no more than these. */
+const traits: Traits = { ...noTraits, type: 'file', mode: '644', owner: '0:0' }
 
 /** Digests of what is in memory: the contract without processes and progress. All of a snapshot is one chunk. */
 export const memoryDigests = (kernel: Kernel): TreeDigests => {

@@ -13,7 +13,7 @@ import type {
 import type { DoctorReport } from '../../src/control/doctor.ts'
 import { DroverError } from '../../src/domain/errors.ts'
 import { clusterId, type HostId, hostId, moveId, volumeId } from '../../src/domain/ids.ts'
-import { isEnded, type MoveRequest } from '../../src/domain/move.ts'
+import { atBegin, isEnded, type MoveRequest } from '../../src/domain/move.ts'
 import type { StoredEvent } from '../../src/state/store.ts'
 
 export const hostIds = [hostId('01jhost0000000000000000001'), hostId('01jhost0000000000000000002')] as const
@@ -145,6 +145,7 @@ export class FakeControl implements Control {
     }
     const target = this.checkTarget(row, request)
     const move: MoveView = {
+      ...atBegin,
       id: moveId(this.id('move')),
       volumeId: row.id,
       volumeName: name,
@@ -155,24 +156,9 @@ export class FakeControl implements Control {
       epoch: row.epoch + 1,
       returnEpoch: row.epoch + 2,
       request,
-      state: 'open',
       phase: 'precopy',
-      cancelRequested: false,
-      rounds: [],
       forecast: { bytes: 3 * 2 ** 20, ms: 1500, downtimeMs: 800 },
-      finalSnapshot: null,
-      quiescedAt: null,
-      downtimeMs: null,
-      forecastDowntimeMs: null,
-      phaseTimes: [],
-      returnOf: null,
-      returnedBy: null,
-      returnDue: false,
-      warnings: [],
-      error: null,
       startedAt: at,
-      endedAt: null,
-      version: 1,
       from: row.owner,
       to: target.name,
       progress: { round: 1, bytes: 2 ** 20, totalBytes: 2 ** 21, bytesPerSecond: 2 ** 20, remainingMs: 1000 },

@@ -36,7 +36,7 @@ export const traitNames = [
 ] as const satisfies readonly (keyof Traits)[]
 
 export const traitsOf = ({ place, path, stats, linkTo, error }: Found): Traits => {
-  if (stats === null) return { ...nothing, type: 'unreadable', error: error ?? 'unknown' }
+  if (stats === null) return { ...noTraits, type: 'unreadable', error: error ?? 'unknown' }
   const isFile = stats.isFile()
   const isDevice = stats.isCharacterDevice() || stats.isBlockDevice()
   let failed = error ?? ''
@@ -64,7 +64,8 @@ export const traitsOf = ({ place, path, stats, linkTo, error }: Found): Traits =
   }
 }
 
-const nothing: Traits = {
+/** Of nothing that is there. */
+export const noTraits: Traits = {
   type: '',
   mode: '',
   owner: '',
