@@ -33,6 +33,8 @@ export interface Outcome {
   /** From the start of the `vold` that was killed until what it left unfinished was under way again; null: nothing was. */
   readonly resumedMs: number | null
   readonly ms: number
+  /** What the time went into, in milliseconds. */
+  readonly took: Took
 }
 
 /** How long after its beginning a phase may be struck; half of all strikes come at once. */
@@ -70,6 +72,7 @@ const unstruck = (cell: Cell) => ({
   reason: null,
   resumedMs: null,
   ms: 0,
+  took: nothing,
 })
 
 /** The cell of a fault that cannot be in its phase. */
@@ -84,7 +87,7 @@ export const runCell = async (stage: Stage, cell: Cell): Promise<Outcome> => {
   const startedAt = performance.now()
   const random = chanceOf(cell)
   const quiesce = random.pick(['stop', 'pause'] as const)
-  let strike: Strike = { found: false, delayMs: 0, struckIn: null, move: null, resumedMs: null }
+  let strike: Strike = { found: false, delayMs: 0, struckIn: null, move: null, resumedMs: null, took: nothing }
   const struck = (now: Strike) => {
     strike = now
   }
@@ -113,6 +116,29 @@ interface Strike {
   readonly struckIn: Phase | null
   readonly move: string | null
   readonly resumedMs: number | null
+  readonly took: Took
+}
+
+interface Took {
+  /** Until the fault struck, the making of the fault included. */
+  readonly strike: number
+  /** Under the fault. */
+  readonly unmended: number
+  /** To start again what died. */
+  readonly mend: number
+  readonly checks: number
+}
+const nothing: Took = { strike: 0, unmended: 0, mend: 0, checks: 0 }
+
+/** Whole milliseconds since the last call. */
+const lapTimer = (): (() => number) => {
+  let since = performance.now()
+  return () => {
+    const now = performance.now()
+    const ms = Math.round(now - since)
+    since = now
+    return ms
+  }
 }
 
 const runOnce = async (
@@ -134,21 +160,28 @@ const runOnce = async (
   const scene: Scene = { stage, control: stage.control, source, target, phase, random, afterwards }
   const delayMs = attempt > 0 || random.chance(0.5) ? 0 : random.between(0, spreadMs[phase])
   const awayMs = random.between(100, 1_500)
+  const lap = lapTimer()
   try {
     await stage.ballast(source)
     await fault.prepare?.(scene)
     const { found, struckIn } = await struckMove(stage, scene, fault, { quiesce, delayMs })
-    const strike = { found, delayMs, struckIn, move: null, resumedMs: null }
-    struck(strike)
+    let strike: Strike = { found, delayMs, struckIn, move: null, resumedMs: null, took: nothing }
+    const tell = (took: Partial<Took>, more: Partial<Strike> = {}) => {
+      strike = { ...strike, ...more, took: { ...strike.took, ...took } }
+      struck(strike)
+    }
+    tell({ strike: lap() })
     if (fault.mended === 'settled') await checkUnmended(stage, fault, { source, target, struckIn })
     else await sleep(found ? awayMs : 0)
+    tell({ unmended: lap() })
     const restarted = fault.restarts?.(scene)
     const resumption = restarted === undefined ? null : new Resumption(stage, restarted)
     await fault.mend(scene)
+    tell({ mend: lap() })
     const copyOn = fault.leavesCopyOn === undefined ? null : scene[fault.leavesCopyOn]
     await checkAll(stage, copyOn, settleMs)
     if (copyOn !== null) await stage.removeCopy(copyOn)
-    if (resumption !== null) struck({ ...strike, resumedMs: await resumption.ms() })
+    tell({ checks: lap() }, { resumedMs: (await resumption?.ms()) ?? null })
   } finally {
     for (const work of afterwards.reverse()) await work().catch(() => undefined)
   }
@@ -220,11 +253,7 @@ const settledOrStuck = async (stage: Stage, timeoutMs: number): Promise<void> =>
 
 /** The newest move's state, with what undid it. */
 const lastMove = async (stage: Stage): Promise<string | null> => {
-  const page = await stage.get<{ items: { state: string; phase: string; error: { code: string } | null }[] }>(
-    stage.control,
-    '/v1/moves?limit=1',
-  )
-  const [move] = page?.items ?? []
-  if (move === undefined) return null
+  const move = await stage.newestMove()
+  if (move === null) return null
   return move.error === null ? move.state : `${move.state} (${move.error.code})`
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { run, until } from '../../lab/command.ts'
 import type { LabHost } from '../../lab/host.ts'
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
+import { isEnded } from '../../src/domain/move.ts'
 import { overUnix } from '../support/unix-http.ts'
 import { leftoverProcesses } from './processes.ts'
 import { dataDir, type Inspected, pool, type Stage, volume } from './stage.ts'
@@ -27,6 +28,9 @@ const settled = async (stage: Stage, copyOn: LabHost | null, timeoutMs: number):
     return await until(
       'the end of the move',
       async () => {
+        // Between the end of a move whose containers did not become healthy and the move back, no move is open.
+        const newest = await stage.newestMove()
+        if (newest !== null && (!isEnded(newest) || newest.returnDue)) return null
         const detail = await stage.inspect()
         last = detail ?? last
         if (detail === null || detail.move !== null || detail.unreachable.length > 0) return null

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { until } from '../../lab/command.ts'
 import type { LabHost } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
+import type { MoveRecord } from '../../src/domain/move.ts'
 import { overUnix } from '../support/unix-http.ts'
 import { type Row, rowsOf, writerLoop } from './writer.ts'
 
@@ -69,6 +70,11 @@ export class Stage {
 
   inspect(): Promise<Inspected | null> {
     return this.get<Inspected>(this.control, `/v1/volumes/${volume}`)
+  }
+
+  async newestMove(): Promise<MoveRecord | null> {
+    const page = await this.get<{ items: MoveRecord[] }>(this.control, '/v1/moves?limit=1')
+    return page?.items[0] ?? null
   }
 
   /** Null: whoever was asked died over it. */
