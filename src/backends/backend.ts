@@ -148,9 +148,13 @@ export interface StreamFacet {
   /** Streams of the same format can be received by each other's pools. */
   readonly format: string
   /** Full without a base. Both are snapshots of this volume. */
-  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv
-  /** Makes an empty place `partial` for it (named after the move) and clears what an earlier try left there. */
-  prepareReceive(id: VolumeId, partial: string): Promise<Argv>
+  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv | Promise<Argv>
+  /**
+   * Makes an empty place `partial` for it (named after the move) and clears what an earlier try left there. `baseUuid` is the stream
+   * identity of the snapshot here that the stream goes upon; null or left out: it is whole. Where the stream itself names its base
+   * (btrfs), it is not looked at.
+   */
+  prepareReceive(id: VolumeId, partial: string, baseUuid?: string | null): Promise<Argv>
   /**
    * After the process ended well: proves that what arrived is the snapshot that was sent, makes it the snapshot
    * `name` of the volume, read-only, synced to disk. Repeated after success it returns the same.

@@ -43,7 +43,7 @@ export const isMountOf = (entry: MountEntry, mark: DatasetMark): boolean => {
   if (entry.device !== mark.device) return false
   // The kernel appends this to the root of a mount whose directory was removed.
   const root = entry.root.replace(/\/\/deleted$/, '')
-  return root === mark.root || root.startsWith(`${mark.root}/`)
+  return root === mark.root || root.startsWith(mark.root.endsWith('/') ? mark.root : `${mark.root}/`)
 }
 
 /** Every mount of the dataset in every mount namespace that has a process. Starts no process. */

@@ -265,6 +265,8 @@ export interface SendArgs {
 
 export interface ReceiveArgs {
   readonly sessionId: string
+  /** Stream identity of the base that the stream goes upon; null: it is whole. */
+  readonly baseUuid: string | null
   readonly sourceHostId: HostId
   readonly plain: boolean
   readonly ticket: string

@@ -230,7 +230,7 @@ const startSend = async (
   if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
   const transfer = await transfers.send({
     sessionId: args.sessionId,
-    argv: backend.streams.sendCommand(args.volumeId, args.snapshot, args.base),
+    argv: await backend.streams.sendCommand(args.volumeId, args.snapshot, args.base),
     peerHostId: args.targetHostId,
     address: args.dataAddress,
     plain: args.plain,

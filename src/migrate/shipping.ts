@@ -32,7 +32,10 @@ interface Opened {
   readonly ticket: string
 }
 
-export const openSession = async (context: MoveContext, { index, final }: Omit<Shipment, 'name'>): Promise<Opened> => {
+export const openSession = async (
+  context: MoveContext,
+  { index, final, base }: Omit<Shipment, 'name'>,
+): Promise<Opened> => {
   const { target, command, parts } = context
   const sessionId = `${command.moveId}-${index}-${randomBytes(6).toString('hex')}`
   // What is packed goes through our processes, and through TLS with them.
@@ -40,6 +43,7 @@ export const openSession = async (context: MoveContext, { index, final }: Omit<S
   const ticket = randomBytes(24).toString('hex')
   const { dataAddress } = await target.receive({
     ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
+    baseUuid: base?.streamUuid ?? null,
     patienceMs: patienceMs(final),
   })
   return { sessionId, dataAddress, plain, ticket }

@@ -101,10 +101,10 @@ export class TargetSide {
   }
 
   /** Where the stream goes: the command that reads it. */
-  async prepareReceive(args: MoveCommand): Promise<readonly [string, ...string[]]> {
+  async prepareReceive(args: MoveCommand & { baseUuid?: string | null }): Promise<readonly [string, ...string[]]> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
-      return streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args))
+      return streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
     })
   }
 

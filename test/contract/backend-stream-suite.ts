@@ -8,7 +8,8 @@ import { type BackendBench, mib, newId, pastTheLimit, raise, recordOf } from './
 export const streamSuite = (bench: BackendBench): void => {
   describe('streams', () => {
     const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) => {
-      const bytes = await pipe(bench, from, to, id, sent.name, base)
+      const baseUuid = base === null ? null : await streamUuidOf(from, id, base)
+      const bytes = await pipe(bench, from, to, id, sent.name, base, baseUuid)
       return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
     }
 
@@ -91,7 +92,7 @@ export const streamSuite = (bench: BackendBench): void => {
       await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(8 * mib, 3))
       const sent = await snapshotsOf(backend).create(id, 's', 'move')
       const receive = await streamsOf(other).prepareReceive(id, 'move1')
-      const send = streamsOf(backend).sendCommand(id, 's', null)
+      const send = await streamsOf(backend).sendCommand(id, 's', null)
       const { codes } = await bench.hands.pipe(send, receive, { cut: true })
       expect(codes[1]).not.toBe(0)
       await expect(streamsOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)).rejects.toMatchObject({
@@ -148,6 +149,9 @@ export const streamSuite = (bench: BackendBench): void => {
 const snapshotsOf = (on: Backend): SnapshotFacet => on.snapshots ?? raise('no snapshots')
 const streamsOf = (on: Backend): StreamFacet => on.streams ?? raise('no streams')
 
+const streamUuidOf = async (on: Backend, id: VolumeId, name: string): Promise<string> =>
+  (await snapshotsOf(on).list(id)).find((each) => each.name === name)?.streamUuid ?? raise(`no snapshot ${name}`)
+
 /** Sends into the partial `move1` of the other pool; answers the bytes of the stream. */
 const pipe = async (
   bench: BackendBench,
@@ -156,9 +160,10 @@ const pipe = async (
   id: VolumeId,
   name: string,
   base: string | null,
+  baseUuid: string | null = null,
 ) => {
-  const receive = await streamsOf(to).prepareReceive(id, 'move1')
-  const { codes, bytes } = await bench.hands.pipe(streamsOf(from).sendCommand(id, name, base), receive)
+  const receive = await streamsOf(to).prepareReceive(id, 'move1', baseUuid)
+  const { codes, bytes } = await bench.hands.pipe(await streamsOf(from).sendCommand(id, name, base), receive)
   expect(codes).toEqual([0, 0])
   return bytes
 }
