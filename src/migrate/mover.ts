@@ -11,8 +11,9 @@ import { commandOf, eventData, journal, type MoveContext, type MoverParts } from
 import { defaultMovesPerHost, MoveQueue, type Place } from './queue/move-queue.ts'
 import { steps } from './steps.ts'
 
-const keepAliveMs = 5_000
-const retryMs = { first: 200, most: 5_000 }
+/** A host that is back after a restart hears of its move within this time, and within the most that a retry waits. */
+const keepAliveMs = 2_000
+const retryMs = { first: 200, most: 2_000 }
 /** In these the source's writers are stopped, and it waits for word of the control role. */
 const waitingPhases = ['quiesce', 'delta', 'verify', 'release', 'commit', 'activate', 'retire']
 
