@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { rename } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -13,12 +12,16 @@ import { createBackend } from './backends/registry.ts'
 import { acceptJoin } from './cluster/accept-join.ts'
 import { parseAddress } from './cluster/address.ts'
 import { advertisedAddress, advertisedData, trustedBetween } from './cluster/advertise.ts'
+import { fingerprintOf } from './cluster/certificates.ts'
 import type { AdoptedVolume, Identity } from './cluster/cluster.ts'
 import { type ClusterMember, loadOrCreateMember, saveIdentity } from './cluster/identity-files.ts'
 import { requestJoin } from './cluster/join.ts'
 import { Membership } from './cluster/membership.ts'
+import { OwnIdentity } from './cluster/own-identity.ts'
 import { createPeerClient } from './cluster/peer-client.ts'
+import { certificateProblems, endOfCertificate } from './cluster/renewal.ts'
 import { createClusterServer } from './cluster/tls-server.ts'
+import { parseToken } from './cluster/token.ts'
 import { openTokenBook } from './cluster/token-book.ts'
 import { createDockerRuntime } from './containers/docker-runtime.ts'
 import { localControlPort, remoteControlPort } from './control/control-client.ts'
@@ -106,9 +109,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       member = { ...member, identity: { ...member.identity, controlAddress: address } }
       await saveIdentity(config.dataDir, member.identity)
     }
-    const identity = (): Identity => member.identity
+    const own = new OwnIdentity(config.dataDir, member)
+    const identity = (): Identity => own.current
     const membership = await Membership.open(config.dataDir, identity().clusterId)
     const peers = createPeerClient(identity())
+    own.follow((next) => peers.setIdentity(next))
     undo.push(() => peers.close())
 
     // backends/, volumes/: what is here
@@ -151,6 +156,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     // containers/, migrate/: this host as an agent
     const transfers = createTransferService({ exec, logger, clock })
     transfers.setIdentity(identity())
+    own.follow((next) => transfers.setIdentity(next))
     await transfers.listen(parseAddress(config.dataListen))
     undo.push(() => transfers.close())
     const local = createLocalAgent({
@@ -181,10 +187,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         idleLoops: () => idleLoopsOf(join(config.dataDir, 'pool.img')),
         detachLoop: async (device) => void (await exec.run(['losetup', '--detach', device])),
         certificates: () => [
-          { of: 'certificate of the host', endsAt: endOf(identity().certPem) },
-          { of: 'certificate of the CA', endsAt: endOf(identity().caPem) },
+          { of: 'host', endsAt: endOf(identity().certPem) },
+          { of: 'CA', endsAt: endOf(identity().caPem) },
         ],
       },
+      certificate: own,
       remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
       acceptTable: async ({ storeId, table, hosts }) => {
         const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })
@@ -208,7 +215,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     let store: Store | null = null
     let control: ControlService | null = null
     const startControl = async () => {
-      const { authority } = member
+      const { authority } = own
       if (authority === null) return
       const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
       await ensureDirectory(join(config.dataDir, 'control'))
@@ -233,6 +240,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         ownHostId: identity().hostId,
         address,
         agent: agentOf,
+        signing: { authority, clusterId: identity().clusterId },
         trusted: (one, other) => trustedBetween(config.trustedLinks, one.address, other.address),
         ...(config.movesPerHost === null ? {} : { movesPerHost: config.movesPerHost }),
       })
@@ -253,13 +261,12 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     const becomeMember = async (joined: Identity) => {
       await stopControl()
       await rename(join(config.dataDir, 'control'), join(config.dataDir, `control.left-${clock.now()}`))
-      member = { identity: joined, authority: null }
       host.setIdentity(joined)
       await membership.reset(joined.clusterId)
       await catalog.reset()
-      transfers.setIdentity(joined)
-      peers.setIdentity(joined)
-      server.setIdentity(joined)
+    }
+    /** What the control role sends a new member, once that is who it is. */
+    const tableComes = async () => {
       for (let waited = 0; !catalog.known && waited < 10_000; waited += 50) await clock.sleep(50)
     }
 
@@ -277,7 +284,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         const { hostName, hostId, clusterId, control: isControl } = identity()
         return { version, hostName, hostId, clusterId, control: isControl }
       },
-      problems: async () => [...(ready ? [] : ['vold is still starting']), ...(await engineProblems())],
+      problems: async () => [
+        ...(ready ? [] : ['vold is still starting']),
+        ...certificateProblems(identity(), clock),
+        ...(await engineProblems()),
+      ],
       init: async () => {
         if (control === null) {
           throw new DroverError(
@@ -288,6 +299,12 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         return control.issueToken(tokenTtlMs)
       },
       join: async ({ address: where, token, adopt }) => {
+        const asked = { address: where, token, ownAddress: address, ownDataAddress: dataAddress, pools: specs }
+        const joiner = { ...asked, dataDir: config.dataDir, clock }
+        // The cluster that it is in: its certificate has ended, or it or the control host has another address.
+        if (!identity().control && parseToken(token).caFingerprint === fingerprintOf(identity().caPem)) {
+          return joinedView(await own.replace((now) => requestJoin({ ...joiner, hostName: now.hostName, renews: now })))
+        }
         if (!identity().control) {
           throw new DroverError(
             'CLUSTER_EXISTS',
@@ -309,30 +326,20 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
           )
         }
         if (adopt) await beginAdoption(host)
-        const joined = await requestJoin({
-          volumes: held
-            .filter(({ record }) => record.role === 'owner' && record.hostId === identity().hostId)
-            .map(adopted),
-          address: where,
-          token,
-          hostName: config.hostName,
-          ownAddress: address,
-          ownDataAddress: dataAddress,
-          pools: specs,
-          dataDir: config.dataDir,
-          clock,
+        const volumes = held
+          .filter(({ record }) => record.role === 'owner' && record.hostId === identity().hostId)
+          .map(adopted)
+        const joined = await own.replace(async () => {
+          const found = await requestJoin({ ...joiner, hostName: config.hostName, volumes })
+          await becomeMember(found)
+          return found
         })
-        await becomeMember(joined)
+        await tableComes()
         await finishAdoption(host)
-        return {
-          hostName: joined.hostName,
-          hostId: joined.hostId,
-          clusterId: joined.clusterId,
-          controlAddress: joined.controlAddress,
-        }
+        return joinedView(joined)
       },
       admit: async (request) => {
-        const { authority } = member
+        const { authority } = own
         if (authority === null || control === null) {
           throw new DroverError(
             'NOT_CONTROL',
@@ -347,6 +354,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
             tokens,
             clock,
             register: (joiner, volumes) => registerHost(mustStore(), joiner, volumes),
+            members: () => mustStore().hosts(),
+            update: (member) => mustStore().putHost(member),
           },
           request,
         )
@@ -392,6 +401,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     const isMember = (id: Identity['hostId']) =>
       id === identity().controlHostId || id === identity().hostId || membership.byId(id) !== null
     const server = createClusterServer({ identity: identity(), handler: api.remote, isMember })
+    own.follow((next) => server.setIdentity(next))
     await listenTcp(server.server, parseAddress(config.listen))
     undo.push(() => {
       server.server.closeAllConnections()
@@ -448,7 +458,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
   }
 }
 
-const endOf = (pem: string): string => new Date(new X509Certificate(pem).validTo).toISOString()
+const endOf = (pem: string): string => new Date(endOfCertificate(pem)).toISOString()
+
+const joinedView = ({ hostName, hostId, clusterId, controlAddress }: Identity) => ({
+  ...{ hostName, hostId, clusterId, controlAddress },
+})
 
 const adopted = ({ record }: Held): AdoptedVolume => ({
   id: record.volumeId,

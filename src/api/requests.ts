@@ -117,6 +117,10 @@ export const joinBody = z
   .strictObject({
     secret: z.string(),
     csrPem: z.string(),
+    renews: z
+      .string()
+      .optional()
+      .openapi({ description: 'the certificate, ended or not, of a host that has joined before and stays who it is' }),
     hostName: z.string(),
     address: z.string(),
     dataAddress: z.string(),

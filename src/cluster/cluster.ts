@@ -44,6 +44,8 @@ export interface AdoptedVolume {
 }
 
 export interface JoinRequest {
+  /** The certificate of a host that has joined before, ended or not: it stays who it is. The request is of its key. */
+  readonly renews?: string | undefined
   readonly secret: string
   readonly csrPem: string
   readonly hostName: string
@@ -115,6 +117,6 @@ export type PeerOf = (request: IncomingMessage) => HostId | null
 export interface ClusterServer {
   readonly server: HttpsServer
   readonly peerOf: PeerOf
-  /** New certificate and CA after a join, without a restart. */
+  /** New certificate without a restart. What is connected goes on, but under another CA, after a join, it counts no more. */
   setIdentity(identity: Identity): void
 }

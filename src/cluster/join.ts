@@ -11,6 +11,7 @@ import { fingerprintOf, generateKeys, makeCsr, privateKeyPem } from './certifica
 import type { AdoptedVolume, Identity, JoinRequest } from './cluster.ts'
 import { saveIdentity } from './identity-files.ts'
 import { problemToError, readJson } from './problem.ts'
+import { makeRenewalRequest } from './renewal.ts'
 import { hostOfCertificate, tlsBasics } from './tls-options.ts'
 import { parseToken } from './token.ts'
 
@@ -26,6 +27,8 @@ export interface JoinOptions {
   readonly pools: readonly string[]
   /** Volumes that come along. */
   readonly volumes?: readonly AdoptedVolume[]
+  /** Who this host is in that very cluster already: it gets another certificate, and nothing else of it changes. */
+  readonly renews?: Identity
   readonly dataDir: string
   readonly clock: Clock
 }
@@ -42,11 +45,11 @@ export const requestJoin = async (options: JoinOptions): Promise<Identity> => {
   const token = parseToken(options.token)
   const address = parseAddress(options.address)
   const hostName = checkHostName(options.hostName)
-  const keys = await generateKeys()
+  const { keyPem, ...shown } = await requestWith(options.renews)
   const ca = await fetchPinnedCa(address, options.address, token.caFingerprint)
   const request: JoinRequest = {
     secret: token.secret,
-    csrPem: await makeCsr(keys),
+    ...shown,
     hostName,
     address: options.ownAddress,
     dataAddress: options.ownDataAddress,
@@ -54,8 +57,10 @@ export const requestJoin = async (options: JoinOptions): Promise<Identity> => {
     volumes: options.volumes ?? [],
   }
   const { controlHost, body } = await postJoin(address, options.address, ca, request)
-  const keyPem = await privateKeyPem(keys)
   const answer = parseAnswer(body, ca, controlHost, keyPem, options.address)
+  if (options.renews !== undefined && options.renews.hostId !== answer.hostId) {
+    throw new DroverError('INTERNAL', `${options.address} took this host for another one; nothing was changed`)
+  }
   const identity: Identity = {
     clusterId: ca.cluster,
     hostId: answer.hostId,
@@ -70,6 +75,17 @@ export const requestJoin = async (options: JoinOptions): Promise<Identity> => {
   }
   await saveIdentity(options.dataDir, identity)
   return identity
+}
+
+const requestWith = async (
+  renews: Identity | undefined,
+): Promise<{ keyPem: string; csrPem: string; renews?: string }> => {
+  if (renews !== undefined) {
+    const { certPem, csrPem } = await makeRenewalRequest(renews)
+    return { keyPem: renews.keyPem, csrPem, renews: certPem }
+  }
+  const keys = await generateKeys()
+  return { keyPem: await privateKeyPem(keys), csrPem: await makeCsr(keys) }
 }
 
 interface PinnedCa {

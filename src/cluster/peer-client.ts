@@ -24,7 +24,7 @@ type Peer = Parameters<PeerClient['request']>[0]
 const repeatable = new Set(['GET', 'PUT', 'DELETE'])
 
 export interface ReloadablePeerClient extends PeerClient {
-  /** After a join; requests under way end under the old identity. */
+  /** After a join or a renewal; requests under way end under the old identity. */
   setIdentity(identity: Identity): void
 }
 
@@ -219,7 +219,14 @@ const asPeerError = (
 }
 
 const unreachable = (peer: Peer, error: unknown): DroverError => {
-  const certificate = error instanceof WrongHost || isCertificateError(error)
+  if (isCodeOf(error, /^CERT_HAS_EXPIRED$/)) {
+    return new DroverError(
+      'HOST_UNREACHABLE',
+      `the certificate of the host at ${peer.address} has ended; run vol token, and the line that it prints on that host: it stays who it is`,
+      { details: { address: peer.address, reason: 'expired' }, cause: error },
+    )
+  }
+  const certificate = error instanceof WrongHost || isCodeOf(error, certificateCodes)
   const why =
     error instanceof Error ? error.message || ('code' in error ? String(error.code) : error.name) : String(error)
   return new DroverError(
@@ -232,7 +239,7 @@ const unreachable = (peer: Peer, error: unknown): DroverError => {
 }
 
 /** OpenSSL's verdicts on a chain, as Node names them. */
-const isCertificateError = (error: unknown): boolean =>
-  error instanceof Error &&
-  'code' in error &&
-  /CERT|UNABLE_TO_|SELF_SIGNED|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH/.test(String(error.code))
+const certificateCodes = /CERT|UNABLE_TO_|SELF_SIGNED|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH/
+
+const isCodeOf = (error: unknown, codes: RegExp): boolean =>
+  error instanceof Error && 'code' in error && codes.test(String(error.code))

@@ -39,10 +39,10 @@ export const createClusterServer = (options: ClusterServerOptions): ClusterServe
     },
     options.handler,
   )
-  // A connection counts for the identity under which it was verified, and for no other.
-  const verifiedUnder = new WeakMap<TLSSocket, Identity>()
+  // A connection counts for the CA under which it was verified, and for no other.
+  const verifiedUnder = new WeakMap<TLSSocket, string>()
   server.on('secureConnection', (socket: TLSSocket) => {
-    verifiedUnder.set(socket, identity)
+    verifiedUnder.set(socket, identity.caPem)
     if (!socket.authorized) socket.setTimeout(strangerSilenceMs)
   })
   // Node's HTTP server takes a connection's own limit off after its first request.
@@ -52,7 +52,8 @@ export const createClusterServer = (options: ClusterServerOptions): ClusterServe
 
   const peerOf: PeerOf = (request) => {
     const { socket } = request
-    if (!(socket instanceof TLSSocket) || !socket.authorized || verifiedUnder.get(socket) !== identity) return null
+    if (!(socket instanceof TLSSocket) || !socket.authorized || verifiedUnder.get(socket) !== identity.caPem)
+      return null
     const host = hostOfCertificate(socket.getPeerCertificate(), identity.clusterId)
     return host !== null && (options.isMember?.(host) ?? true) ? host : null
   }
@@ -61,9 +62,10 @@ export const createClusterServer = (options: ClusterServerOptions): ClusterServe
     server,
     peerOf,
     setIdentity(next) {
+      const isOfAnotherCluster = next.caPem !== identity.caPem
       identity = next
       server.setSecureContext(tlsIdentity(next))
-      server.closeIdleConnections()
+      if (isOfAnotherCluster) server.closeIdleConnections()
     },
   }
 }

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
-import type { TokenBook } from '../cluster/cluster.ts'
+import type { CertificateAuthority, TokenBook } from '../cluster/cluster.ts'
 import { DroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
-import type { HostId } from '../domain/ids.ts'
+import type { ClusterId, HostId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
 import { type Clock, every, isoNow, later } from '../lib/clock.ts'
@@ -11,6 +11,7 @@ import type { Agent, Holding } from '../migrate/agent.ts'
 import { Mover } from '../migrate/mover.ts'
 import { ProgressBoard } from '../migrate/progress.ts'
 import type { Store, StoredEvent } from '../state/store.ts'
+import { CertificateRenewals } from './certificate-renewals.ts'
 import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from './control.ts'
 import { examineCluster } from './doctor.ts'
 import { planGroup, startGroup } from './group-moves.ts'
@@ -36,6 +37,8 @@ export interface ControlServiceParts {
   trusted(source: Host, target: Host): boolean
   /** How many moves a host ships at once; default 4. */
   readonly movesPerHost?: number
+  /** What renews the hosts' certificates; without it nobody does. */
+  readonly signing?: { readonly authority: CertificateAuthority; readonly clusterId: ClusterId }
 }
 
 /** The control role, and its background work. */
@@ -97,6 +100,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       const [behindOf] = publisher.behindOf
       if (behindOf !== undefined) throw behindError(behindOf)
     },
+    renewCertificate: async (host) => renewals?.renew(host),
     reconcile: async () => {
       // What an old store says of moves that it takes for open is nobody's to act upon.
       if (publisher.behindOf.size > 0) return true
@@ -112,6 +116,8 @@ export const createControlService = (given: ControlServiceParts): ControlService
       return reconciling
     },
   }
+
+  const renewals = given.signing === undefined ? null : new CertificateRenewals({ ...parts, ...given.signing })
 
   const newMover = (): Mover =>
     new Mover({
@@ -259,10 +265,12 @@ export const createControlService = (given: ControlServiceParts): ControlService
       await takeUp()
       stopTimer = every(clock, reconcileMs, () => {
         publisher.publish()
+        void renewals?.run()
         void takeUp()
         void parts.reconcile().then(settleSoon)
       })
       reconcileSoon()
+      void renewals?.run()
     },
     async close() {
       stopTimer?.()

@@ -51,7 +51,13 @@ const ofHost = async (parts: ControlParts, host: Host): Promise<{ host: Host; fi
       finding,
     }))
   } catch (error) {
-    const what = `host ${host.name} cannot be looked at: ${asDroverError(error).message}`
+    const { message, details } = asDroverError(error)
+    if (details.reason === 'expired') {
+      const advice = 'vol token, and the line that it prints on that host: it stays who it is, with its volumes'
+      const what = `the certificate of host ${host.name} has ended, nobody talks to it any more`
+      return [{ host, finding: { ...{ kind: 'certificate', host: host.name, what, action: null, advice }, fix: null } }]
+    }
+    const what = `host ${host.name} cannot be looked at: ${message}`
     return [{ host, finding: { kind: 'host', host: host.name, what, action: null, advice: 'start it', fix: null } }]
   }
 }
@@ -60,7 +66,8 @@ const ofHost = async (parts: ControlParts, host: Host): Promise<{ host: Host; fi
 const mend = async (parts: ControlParts, host: Host, how: NonNullable<Fixable['fix']>): Promise<string | null> => {
   try {
     await parts.mayWrite()
-    await parts.agent(host).tidy(how)
+    if (how === 'certificate') await parts.renewCertificate(host)
+    else await parts.agent(host).tidy(how)
     return null
   } catch (error) {
     return asDroverError(error).message

@@ -19,7 +19,7 @@ export interface Finding {
 }
 
 export interface Fixable extends Finding {
-  readonly fix: { readonly remain: Remain } | { readonly journal: JournalNote } | null
+  readonly fix: { readonly remain: Remain } | { readonly journal: JournalNote } | 'certificate' | null
 }
 
 /** When it was asked and when it had answered, by the control host's clock: an answer may take long. */
@@ -153,14 +153,15 @@ const ofMachine = (host: Host, seen: Examination, asked: Asked): Fixable[] => {
   for (const { of, endsAt } of seen.certificates) {
     const leftMs = Date.parse(endsAt) - asked.to
     if (leftMs > nearEndMs) continue
-    found.push(
-      byHand(
-        'certificate',
-        host.name,
-        `the ${of} ends at ${endsAt}`,
-        'move its volumes away and let the host join anew before then',
-      ),
-    )
+    const what = `the certificate of the ${of} ${leftMs > 0 ? 'ends' : 'ended'} at ${endsAt}`
+    if (of === 'host') {
+      found.push({
+        ...{ kind: 'certificate', host: host.name, what, action: 'renew it', advice: null, fix: 'certificate' },
+      })
+    } else if (host.control) {
+      const advice = 'every certificate ends with it, and a CA is not replaced: copy the data into a new cluster before'
+      found.push(byHand('certificate', host.name, what, advice))
+    }
   }
   const skew = Math.max(asked.from - seen.now, seen.now - asked.to)
   if (skew > skewMs)

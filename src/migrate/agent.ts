@@ -1,3 +1,4 @@
+import type { RenewalRequest } from '../cluster/renewal.ts'
 import type { CarryProblem, ContainerSpec, ContainerUse } from '../containers/runtime.ts'
 import type { DatasetRecord, Epoch, SnapshotRecord } from '../domain/dataset.ts'
 import type { Host } from '../domain/host.ts'
@@ -131,6 +132,10 @@ export interface Agent {
   examine(args: Record<string, never>): Promise<Examination>
   /** Removes one thing that is left over, after another look. @throws STALE_EPOCH when it is not provably so, VOLUME_BUSY */
   tidy(args: { remain: Remain } | { journal: JournalNote }): Promise<void>
+  /** Its certificate, and a request for the next one. */
+  certificateRequest(args: Record<string, never>): Promise<RenewalRequest>
+  /** Takes up the next one without a restart. @throws FORBIDDEN when it is not this host's */
+  renewCertificate(args: { certPem: string }): Promise<void>
 
   // The source of a move.
   /** @param args.alongside names of volumes whose containers are told too: they move in one group with this one */
@@ -291,6 +296,8 @@ const table: Record<AgentMethod, true> = {
   recall: true,
   examine: true,
   tidy: true,
+  certificateRequest: true,
+  renewCertificate: true,
   observe: true,
   beginSource: true,
   changedBytes: true,

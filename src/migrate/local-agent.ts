@@ -1,3 +1,4 @@
+import type { HeldCertificate } from '../cluster/renewal.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
@@ -41,6 +42,7 @@ export interface LocalAgentParts {
   ) => Promise<void>
   /** What `vol doctor` looks at beside volumes and engine. */
   readonly around: Surroundings
+  readonly certificate: HeldCertificate
   /** What is known of the store and of the cluster without it. */
   readonly remembered: () => Pick<Recall, 'store' | 'members'>
   /** @returns whether it was taken */
@@ -121,6 +123,8 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       if ('remain' in args) return tidy(host, runtime, parts.around, args.remain)
       await dropEndedJournal(host, journal, args.journal)
     },
+    certificateRequest: () => parts.certificate.request(),
+    renewCertificate: ({ certPem }) => parts.certificate.renew(certPem),
 
     observe: (args) => source.observe(args),
     beginSource: async (args) => {

@@ -26,7 +26,7 @@ export interface Examination {
   readonly foreign: readonly string[]
   /** Null, or why the engine does not answer. */
   readonly engine: string | null
-  readonly certificates: readonly { readonly of: string; readonly endsAt: string }[]
+  readonly certificates: readonly { readonly of: 'host' | 'CA'; readonly endsAt: string }[]
   /** This host's clock, Unix milliseconds. */
   readonly now: number
 }

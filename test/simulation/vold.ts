@@ -118,6 +118,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
       detachLoop: async () => {},
       certificates: () => [],
     },
+    certificate: { request: async () => ({ certPem: '', csrPem: '' }), renew: async () => {} },
     remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
     acceptTable: async ({ storeId, table, hosts }) => {
       const verdict = await membership.observe({ storeId, term: table.term, commitSequence: table.sequence })

@@ -4,9 +4,10 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
 import { acceptJoin } from '../../../src/cluster/accept-join.ts'
 import { createAuthority, openAuthority } from '../../../src/cluster/certificate-authority.ts'
-import type { JoinRequest } from '../../../src/cluster/cluster.ts'
+import type { Identity, JoinRequest } from '../../../src/cluster/cluster.ts'
 import { loadMember } from '../../../src/cluster/identity-files.ts'
 import { requestJoin } from '../../../src/cluster/join.ts'
+import { makeRenewalRequest, signRenewal } from '../../../src/cluster/renewal.ts'
 import { tlsBasics, tlsIdentity } from '../../../src/cluster/tls-options.ts'
 import { formatToken, parseToken } from '../../../src/cluster/token.ts'
 import { openTokenBook } from '../../../src/cluster/token-book.ts'
@@ -27,6 +28,14 @@ const controlHost = async () => {
     if (hosts.some((known) => known.name === host.name)) throw new DroverError('HOST_EXISTS', `${host.name} is taken`)
     hosts.push(host)
   }
+  const members = async () => hosts
+  const update = async (host: Host) => {
+    hosts.splice(
+      hosts.findIndex(({ id }) => id === host.id),
+      1,
+      host,
+    )
+  }
   const server = await cleanup.serve(control.identity, (cluster) => async (request, response) => {
     try {
       if (request.url !== '/v1/join') {
@@ -36,14 +45,14 @@ const controlHost = async () => {
       const chunks: Buffer[] = []
       for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
       const body = JSON.parse(Buffer.concat(chunks).toString()) as JoinRequest
-      response.end(JSON.stringify(await acceptJoin({ ...control, tokens, clock, register }, body)))
+      response.end(JSON.stringify(await acceptJoin({ ...control, tokens, clock, register, members, update }, body)))
     } catch (thrown) {
       const error = asDroverError(thrown)
       response.writeHead(error.kind.status, { 'content-type': 'application/problem+json' })
       response.end(JSON.stringify({ code: error.code, detail: error.message }))
     }
   })
-  return { ...control, tokens, clock, hosts, server }
+  return { ...control, tokens, clock, hosts, members, update, server }
 }
 
 const joiner = async (address: string, token: string, hostName = 'host2') => {
@@ -60,6 +69,13 @@ const joiner = async (address: string, token: string, hostName = 'host2') => {
   }
   return { own, join: () => requestJoin(options) }
 }
+
+/** The host joins again as who it is, with the certificate that `identity` has. */
+const joinAgain = async (dataDir: string, identity: Identity, address: string, token: string) =>
+  requestJoin({
+    ...{ address, token, hostName: identity.hostName, renews: identity, dataDir, clock: movableClock() },
+    ...{ ownAddress: '10.0.0.9:7460', ownDataAddress: '10.0.0.9:7461', pools: ['btrfs:/pool'] },
+  })
 
 const fails = (work: Promise<unknown>, code: ErrorCode, message = /./) =>
   expect(work).rejects.toSatisfy(
@@ -241,4 +257,46 @@ test('nobody there is unreachable, naming the address; a nonsense address is ref
   await fails((await joiner('nonsense', token)).join(), 'BAD_REQUEST')
   await fails((await joiner(control.server.address, token, 'bad name')).join(), 'BAD_NAME')
   await (await joiner(control.server.address, token)).join()
+})
+
+const dayMs = 86_400_000
+
+test('a host whose certificate has ended joins again with a token, and stays who it is', async () => {
+  const control = await controlHost()
+  const { own, join: run } = await joiner(control.server.address, await control.tokens.issue(60_000))
+  const joined = await run()
+  control.clock.advance(-900 * dayMs)
+  const request = await makeRenewalRequest(joined)
+  const certPem = await signRenewal(control.authority, joined.clusterId, joined.hostId, request)
+  control.clock.advance(900 * dayMs)
+  const ended = { ...joined, certPem }
+  const peer = { address: joined.controlAddress, hostId: joined.controlHostId }
+  expect((await cleanup.client(ended).request(peer, '/')).body).toEqual({ peer: null })
+
+  const again = await joinAgain(own.dataDir, ended, control.server.address, await control.tokens.issue(60_000))
+  expect(again).toMatchObject({ hostId: joined.hostId, hostName: 'host2', keyPem: joined.keyPem, control: false })
+  expect((await cleanup.client(again).request(peer, '/')).body).toEqual({ peer: joined.hostId })
+  expect((await loadMember(own.dataDir, movableClock()))?.identity).toEqual(again)
+  expect(control.hosts).toMatchObject([
+    { id: joined.hostId, name: 'host2', address: '10.0.0.9:7460', fingerprint: again.fingerprint },
+  ])
+})
+
+test('who shows the certificate of another host, or of none that is a member, gets nothing, and the token stays usable', async () => {
+  const control = await controlHost()
+  const first = await (await joiner(control.server.address, await control.tokens.issue(60_000), 'host2')).join()
+  const { own, join: run } = await joiner(control.server.address, await control.tokens.issue(60_000), 'host3')
+  const second = await run()
+  const token = await control.tokens.issue(60_000)
+  const thief = { ...first, keyPem: second.keyPem }
+  const { csrPem } = await makeRenewalRequest(second)
+  const asked = { secret: parseToken(token).secret, csrPem, renews: thief.certPem, hostName: 'host2' }
+  const request = { ...asked, address: 'a:1', dataAddress: 'a:2', pools: [], volumes: [] }
+  const accept = (renews: string) => acceptJoin({ ...control, register: async () => {} }, { ...request, renews })
+  await fails(accept(thief.certPem), 'FORBIDDEN')
+  await fails(accept('nonsense'), 'NO_SUCH_HOST')
+  await fails(accept(control.identity.certPem), 'NO_SUCH_HOST')
+  control.hosts.splice(0, 1)
+  await fails(accept(first.certPem), 'NO_SUCH_HOST')
+  await joinAgain(own.dataDir, second, control.server.address, token)
 })

@@ -47,7 +47,7 @@ const patient = async () => {
     mountPoints: async () => mounts,
     idleLoops: async () => [...loops],
     detachLoop: async (device) => void loops.splice(loops.indexOf(device), 1),
-    certificates: () => [{ of: 'certificate of the host', endsAt }],
+    certificates: () => [{ of: 'host', endsAt }],
   }
   const journal = new MoveJournal(host.dataDir, files)
   const agent = {
@@ -67,6 +67,9 @@ const patient = async () => {
     hostName: async () => 'host1',
     mayWrite: async () => {},
     emit: async () => {},
+    renewCertificate: async () => {
+      endsAt = '2999-01-01T00:00:00.000Z'
+    },
     reconcile: async () => true,
   }
   return {
@@ -96,13 +99,14 @@ test('a host in order: nothing is found', async () => {
 })
 
 test('what ended moves left is found, said, and gone after --fix; the volume is untouched', async () => {
-  const { host, backend, journal, containers, loops, look } = await patient()
+  const { host, backend, journal, containers, loops, expire, look } = await patient()
   await backend.snapshots.create(id, `move-${over}-0`, 'move')
   await backend.streams.prepareReceive(id, `move-${over}`)
   await journal.writeTarget({ command: noteOf(over).command, containers: [] })
   containers.push({ id: 'c1', name: `writer.drover-${over}`, moveId: over })
   loops.push('/dev/loop7')
-  const all = ['container', 'journal', 'loop', 'partial', 'snapshot']
+  expire()
+  const all = ['certificate', 'container', 'journal', 'loop', 'partial', 'snapshot']
   const seen = await look()
   expect(seen.kinds).toEqual(all)
   expect(seen.report.findings.every(({ action }) => action !== null)).toBe(true)
@@ -114,7 +118,7 @@ test('what ended moves left is found, said, and gone after --fix; the volume is 
 })
 
 test('what is foreign, in use, or of a move that nobody has heard of is shown at most, never touched', async () => {
-  const { backend, journal, containers, mounts, expire, look } = await patient()
+  const { backend, journal, containers, mounts, look } = await patient()
   await backend.snapshots.create(id, 'mine', 'user')
   await backend.snapshots.create(id, `move-${unheard}-0`, 'move')
   await journal.writeTarget({ command: noteOf(unheard).command, containers: [] })
@@ -123,8 +127,7 @@ test('what is foreign, in use, or of a move that nobody has heard of is shown at
     { id: 'c2', name: `w.drover-${unheard}`, moveId: unheard },
   )
   mounts.push(`/data/mnt/${id}`, '/data/mnt/mine', '/elsewhere')
-  expire()
-  const before = ['certificate', 'container', 'mount', 'snapshot', 'snapshot']
+  const before = ['container', 'mount', 'snapshot', 'snapshot']
   expect((await look()).kinds).toEqual(before)
   const fixed = await look(true)
   expect(fixed).toMatchObject({ kinds: before, fixed: [] })
