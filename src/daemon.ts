@@ -52,7 +52,7 @@ import { createTransferService } from './migrate/transfer/service.ts'
 import { createTreeDigests } from './migrate/verification/digest-service.ts'
 import { openSqliteStore } from './state/sqlite-store.ts'
 import type { Store } from './state/store.ts'
-import { createVolumePlugin } from './volume-plugin/plugin.ts'
+import { createVolumePlugin, type VolumePlugin } from './volume-plugin/plugin.ts'
 import { beginAdoption, finishAdoption } from './volumes/adopt.ts'
 import { Catalog } from './volumes/catalog.ts'
 import type { ControlPort } from './volumes/control-port.ts'
@@ -159,6 +159,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     own.follow((next) => transfers.setIdentity(next))
     await transfers.listen(parseAddress(config.dataListen))
     undo.push(() => transfers.close())
+    let plugin: VolumePlugin | null = null
     const local = createLocalAgent({
       host,
       runtime,
@@ -190,6 +191,11 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
           { of: 'host', endsAt: endOf(identity().certPem) },
           { of: 'CA', endsAt: endOf(identity().caPem) },
         ],
+        pluginProblem: async () => (await plugin?.problem()) ?? null,
+        servePluginAgain: async () => {
+          await ensureDirectory(config.pluginDir, 0o755)
+          await plugin?.listenAgain()
+        },
       },
       certificate: own,
       remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
@@ -436,9 +442,9 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       running,
     )
     await ensureDirectory(config.pluginDir, 0o755)
-    const plugin = createVolumePlugin({ service, logger, clock, limits: config.pluginLimits })
+    plugin = createVolumePlugin({ service, logger, clock, limits: config.pluginLimits })
     await plugin.listen(config.pluginDir)
-    undo.push(() => plugin.close())
+    undo.push(() => plugin?.close())
     await finishAdoption(host)
     await local.recover()
     const sweeper = setInterval(

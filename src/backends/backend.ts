@@ -96,6 +96,7 @@ export interface Backend {
   /** Resolves when background removals have ended. */
   settled(): Promise<void>
 
+  readonly removals?: RemovalFacet
   readonly snapshots?: SnapshotFacet
   readonly streams?: StreamFacet
   readonly resizing?: ResizingFacet
@@ -116,6 +117,14 @@ export interface DatasetFingerprint {
   readonly root: string
   /** st_dev of files in it, as fs.stat gives it. */
   readonly statDevice: number
+}
+
+/** Where removal has a slow part that may end badly. */
+export interface RemovalFacet {
+  /** What was to be removed, is still there, and is not being worked on. */
+  stuck(): Promise<string[]>
+  /** Tries them again. Resolves when that has ended, well or not. */
+  retry(): Promise<void>
 }
 
 export interface SnapshotFacet {

@@ -100,6 +100,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       const [behindOf] = publisher.behindOf
       if (behindOf !== undefined) throw behindError(behindOf)
     },
+    isVerified: (volumeId) => verifications.isRunning(volumeId),
     renewCertificate: async (host) => renewals?.renew(host),
     reconcile: async () => {
       // What an old store says of moves that it takes for open is nobody's to act upon.

@@ -1,5 +1,7 @@
 import { asDroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
+import type { MoveRecord } from '../domain/move.ts'
+import { commandOf } from '../migrate/move-context.ts'
 import { type Finding, type Fixable, findingsOf } from './findings.ts'
 import type { ControlParts } from './parts.ts'
 
@@ -46,10 +48,12 @@ const ofHost = async (parts: ControlParts, host: Host): Promise<{ host: Host; fi
   try {
     const from = parts.clock.now()
     const [recall, seen] = await Promise.all([agent.recall({}), agent.examine({})])
-    return (await findingsOf(parts.store, host, seen, recall, { from, to: parts.clock.now() })).map((finding) => ({
-      host,
-      finding,
-    }))
+    return (await findingsOf(parts.store, host, seen, recall, { from, to: parts.clock.now() }, parts.isVerified)).map(
+      (finding) => ({
+        host,
+        finding,
+      }),
+    )
   } catch (error) {
     const { message, details } = asDroverError(error)
     if (details.reason === 'expired') {
@@ -67,9 +71,15 @@ const mend = async (parts: ControlParts, host: Host, how: NonNullable<Fixable['f
   try {
     await parts.mayWrite()
     if (how === 'certificate') await parts.renewCertificate(host)
+    else if ('carriedFor' in how) await dropCarried(parts, host, how.carriedFor)
     else await parts.agent(host).tidy(how)
     return null
   } catch (error) {
     return asDroverError(error).message
   }
+}
+
+const dropCarried = async ({ agent }: ControlParts, host: Host, move: MoveRecord): Promise<void> => {
+  const base = move.finalSnapshot
+  if (base !== null) await agent(host).finishTarget({ ...commandOf(move), base, forReturn: false })
 }

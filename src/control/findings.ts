@@ -1,7 +1,7 @@
 import type { DatasetRecord } from '../domain/dataset.ts'
 import type { Host } from '../domain/host.ts'
-import { type MoveId, moveId } from '../domain/ids.ts'
-import { isEnded } from '../domain/move.ts'
+import { isId, type MoveId, moveId } from '../domain/ids.ts'
+import { isEnded, type MoveRecord } from '../domain/move.ts'
 import { formatDuration, formatSize } from '../domain/units.ts'
 import type { JournalNote, Recall } from '../migrate/agent.ts'
 import type { Store } from '../state/store.ts'
@@ -19,8 +19,16 @@ export interface Finding {
 }
 
 export interface Fixable extends Finding {
-  readonly fix: { readonly remain: Remain } | { readonly journal: JournalNote } | 'certificate' | null
+  readonly fix:
+    | { readonly remain: Remain }
+    | { readonly journal: JournalNote }
+    | { readonly carriedFor: MoveRecord }
+    | 'certificate'
+    | null
 }
+
+/** `vol verify` is comparing this volume. */
+export type IsVerified = (volumeId: string) => boolean
 
 /** When it was asked and when it had answered, by the control host's clock: an answer may take long. */
 interface Asked {
@@ -59,31 +67,63 @@ export const findingsOf = async (
   seen: Examination,
   recall: Recall,
   asked: Asked,
+  isVerified: IsVerified,
 ): Promise<Fixable[]> => {
   const found: Fixable[] = []
   for (const remain of seen.remains) {
-    const finding = await ofRemain(store, host, recall, remain)
+    const finding = await ofRemain(store, host, recall, isVerified, remain)
     if (finding !== null) found.push(finding)
   }
   for (const journal of recall.journals) {
-    const { command, side } = journal
-    // Kept for a move that may be taken back, and dropped by that host itself.
-    if (side === 'carried') continue
-    const record = seen.records.find(({ volumeId }) => volumeId === command.volumeId)
-    const isOver = (await endingOf(store, recall, command.moveId)) === 'ended' && record?.moveId !== command.moveId
-    if (!isOver) continue
-    const what = `the ${side}'s journal of move ${command.moveId} of volume ${command.volumeName}, which has ended`
-    found.push({ kind: 'journal', host: host.name, what, action: 'remove it', advice: null, fix: { journal } })
+    const finding = await ofJournal(store, host, recall, journal)
+    if (finding !== null) found.push(finding)
   }
   for (const record of seen.records) found.push(...(await ofRecord(store, host, recall, record)))
   return [...found, ...ofMachine(host, seen, asked)]
 }
 
-const ofRemain = async (store: Store, host: Host, recall: Recall, remain: Remain): Promise<Fixable | null> => {
+const ofJournal = async (store: Store, host: Host, recall: Recall, journal: JournalNote): Promise<Fixable | null> => {
+  const { command, side } = journal
+  const { moveId: id, volumeName } = command
+  const found = { kind: 'journal', host: host.name, action: 'remove it', advice: null }
+  if (side === 'carried') {
+    const move = await store.move(id)
+    const what = `what move ${id} of volume ${volumeName} brought there, kept for a way back that nobody takes any more`
+    if (move === null)
+      return byHand('journal', host.name, `${what}; the move is not known`, 'it goes with the next move')
+    return (await isAwaited(store, move)) ? null : { ...found, what, fix: { carriedFor: move } }
+  }
+  const what = `the ${side}'s journal of move ${id} of volume ${volumeName}`
+  const record = recall.records.find(({ volumeId }) => volumeId === command.volumeId)
+  if (record?.moveId === id) return null
+  const ending = await endingOf(store, recall, id)
+  if (ending === 'ended') return { ...found, what: `${what}, which has ended`, fix: { journal } }
+  if (ending === 'open') return null
+  return byHand('journal', host.name, `${what}; no end of that move is recorded`, 'vol recover, or see what it is')
+}
+
+/** It may still be taken back, or is being taken back. */
+const isAwaited = async (store: Store, move: MoveRecord): Promise<boolean> => {
+  if (!isEnded(move) || move.returnDue) return true
+  const back = move.returnedBy === null ? null : await store.move(move.returnedBy)
+  return back !== null && !isEnded(back)
+}
+
+const ofRemain = async (
+  store: Store,
+  host: Host,
+  recall: Recall,
+  isVerified: IsVerified,
+  remain: Remain,
+): Promise<Fixable | null> => {
   const fixed = (what: string, action: string): Fixable => ({
     ...{ kind: remain.kind, host: host.name, what, action, advice: null, fix: { remain } },
   })
   if (remain.kind === 'loop') return fixed(`loop device ${remain.device} of Drover's backs nothing`, 'detach it')
+  if (remain.kind === 'trash')
+    return fixed(`${remain.name} in pool ${remain.pool}, whose removal did not end`, 'remove it')
+  if (remain.kind === 'plugin') return fixed(remain.problem, 'listen there again')
+  if (remain.kind === 'verification') return ofVerification(store, host, recall, isVerified, remain)
   if (remain.kind === 'live') return fixed(`a live dataset of the replica of volume ${remain.volumeId}`, 'remove it')
   if (remain.kind === 'mount') {
     const record = recall.records.find(({ volumeId }) => volumeId === remain.volumeId)
@@ -110,6 +150,28 @@ const ofRemain = async (store: Store, host: Host, recall: Recall, remain: Remain
   if (ending === 'open' || recall.records.some((record) => record.moveId === maker)) return null
   if (ending === 'ended') return fixed(`${what}; the move has ended`, 'remove it')
   return byHand(remain.kind, host.name, `${what}; no end of that move is recorded`, 'vol recover, or see what it is')
+}
+
+/** Those of `vol verify` are named after volume and replica, those of a move after it. */
+const ofVerification = async (
+  store: Store,
+  host: Host,
+  recall: Recall,
+  isVerified: IsVerified,
+  remain: Remain & { kind: 'verification' },
+): Promise<Fixable | null> => {
+  const { kind, id } = remain
+  const found = { kind, host: host.name, action: 'remove it', advice: null, fix: { remain } }
+  const asked = /^verify\.([0-9a-z]{26})\.[0-9a-z]{26}$/.exec(id)?.[1]
+  if (asked !== undefined) {
+    if (isVerified(asked)) return null
+    return { ...found, what: `how far a comparison of volume ${asked} was that is not under way` }
+  }
+  const ending = isId(id) ? await endingOf(store, recall, moveId(id)) : 'unheard of'
+  if (ending === 'open') return null
+  const what = `how far the comparison of move ${id} was`
+  if (ending === 'ended') return { ...found, what: `${what}; the move has ended` }
+  return byHand(kind, host.name, `${what}; no end of that move is recorded`, 'vol recover, or see what it is')
 }
 
 const ofContainer = ({ name, moveId: id }: { name: string; moveId: string }): MoveId | null =>

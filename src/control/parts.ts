@@ -20,6 +20,8 @@ export interface ControlParts {
   /** @throws STORE_BEHIND while a host has seen a newer store than ours */
   mayWrite(): Promise<void>
   emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
+  /** `vol verify` is comparing this volume. */
+  isVerified(volumeId: string): boolean
   /** A new certificate for the same host and key. @throws HOST_UNREACHABLE, FORBIDDEN */
   renewCertificate(host: Host): Promise<void>
   /** Finishes on the hosts what has ended in the store. Never rejects; true when all hosts answered. */

@@ -93,6 +93,10 @@ export class Verifications {
     return differing.map(({ host }) => host.name)
   }
 
+  isRunning(volumeId: string): boolean {
+    return this.#latest.get(volumeId)?.state === 'running'
+  }
+
   close(): void {
     this.#stop.abort(new DroverError('CONTROL_UNREACHABLE', 'vold is stopping'))
   }

@@ -7,6 +7,8 @@ import { isErrno } from './files.ts'
 /** A server's place in the file system, for as long as it is still its own. */
 export interface UnixListener {
   readonly path: string
+  /** The file is still the one that was made. */
+  isOurs(): Promise<boolean>
   /** Takes the socket file away, if it is still ours, and then ends the server. Idempotent. */
   close(): Promise<void>
 }
@@ -38,7 +40,8 @@ export const listenOnUnixSocket = async (server: Server, path: string): Promise<
       await chmod(born, 0o600)
       const { dev, ino } = await stat(born)
       await rename(born, path)
-      return { path, close: once(() => leave(server, path, { dev, ino })) }
+      const own = { dev, ino }
+      return { path, isOurs: () => isAt(path, own), close: once(() => leave(server, path, own)) }
     } catch (error) {
       await closeServer(server)
       throw placeError(path, error)
@@ -84,9 +87,13 @@ const answers = (path: string): Promise<boolean> =>
 
 const leave = async (server: Server, path: string, own: { dev: number; ino: number }): Promise<void> => {
   // First the name, then the server: a name without a listener costs every Docker client 15 seconds.
-  const there = await lstat(path).catch(() => null)
-  if (there !== null && there.dev === own.dev && there.ino === own.ino) await rm(path, { force: true })
+  if (await isAt(path, own)) await rm(path, { force: true })
   await closeServer(server)
+}
+
+const isAt = async (path: string, own: { dev: number; ino: number }): Promise<boolean> => {
+  const there = await lstat(path).catch(() => null)
+  return there !== null && there.dev === own.dev && there.ino === own.ino
 }
 
 const closeServer = (server: Server): Promise<void> => new Promise((resolve) => server.close(() => resolve()))

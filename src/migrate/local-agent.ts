@@ -41,7 +41,7 @@ export interface LocalAgentParts {
     signal: AbortSignal,
   ) => Promise<void>
   /** What `vol doctor` looks at beside volumes and engine. */
-  readonly around: Surroundings
+  readonly around: Omit<Surroundings, 'verifications' | 'dropVerification'>
   readonly certificate: HeldCertificate
   /** What is known of the store and of the cluster without it. */
   readonly remembered: () => Pick<Recall, 'store' | 'members'>
@@ -66,6 +66,12 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
   const source = new SourceSide(host, runtime, journal, watchdog)
   const target = new TargetSide(host, runtime, journal, firstMount)
+
+  const around: Surroundings = {
+    ...parts.around,
+    verifications: () => digests.kept(),
+    dropVerification: (id) => digests.end(id),
+  }
 
   const settleAlone = async (command: MoveCommand): Promise<void> => {
     await sessions.abortAll(command.moveId)
@@ -118,9 +124,9 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       journals: await journal.all(),
     }),
 
-    examine: () => examine(host, runtime, parts.around),
+    examine: () => examine(host, runtime, around),
     tidy: async (args) => {
-      if ('remain' in args) return tidy(host, runtime, parts.around, args.remain)
+      if ('remain' in args) return tidy(host, runtime, around, args.remain)
       await dropEndedJournal(host, journal, args.journal)
     },
     certificateRequest: () => parts.certificate.request(),

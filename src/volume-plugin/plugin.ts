@@ -20,6 +20,10 @@ export interface VolumePluginParts {
 export interface VolumePlugin {
   /** Serves `<pluginDir>/drover.sock`, mode 0600; answers its path. @throws ADDRESS_TAKEN, NOT_PERMITTED, BAD_CONFIG */
   listen(pluginDir: string): Promise<string>
+  /** Null while engines find us at that socket, else what is wrong, a line. */
+  problem(): Promise<string | null>
+  /** Serves there again when they do not; calls under way end. @throws as `listen` */
+  listenAgain(): Promise<void>
   /** Takes the socket away first, then lets the calls under way end, for 10 s at most. Idempotent. */
   close(): Promise<void>
 }
@@ -33,15 +37,16 @@ const contentType = 'application/vnd.docker.plugins.v1.2+json'
 export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePluginParts): VolumePlugin => {
   const allLimits = { ...defaultLimits, ...limits }
   let listener: UnixListener | null = null
+  let server = createServer()
 
-  const server = createServer((request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     // No connection is ever kept: an engine that sends on one that is just closing retries with an empty body.
     response.setHeader('Connection', 'close')
     serve(request, response).catch((error: unknown) => {
       logger.error({ err: error, url: request.url }, 'a plugin call could not be answered')
       response.destroy()
     })
-  })
+  }
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const startedAt = clock.monotonic()
@@ -104,9 +109,23 @@ export const createVolumePlugin = ({ service, logger, clock, limits }: VolumePlu
 
   return {
     async listen(pluginDir) {
+      server = createServer(onRequest)
       listener = await listenOnUnixSocket(server, join(pluginDir, 'drover.sock'))
       logger.info({ socket: listener.path }, 'volume plugin listens')
       return listener.path
+    },
+    async problem() {
+      if (listener === null || (await listener.isOurs())) return null
+      return `no engine finds the volume plugin: ${listener.path} is not the socket that vold made`
+    },
+    async listenAgain() {
+      if (listener === null || (await listener.isOurs())) return
+      const { path } = listener
+      const lost = listener
+      server = createServer(onRequest)
+      listener = await listenOnUnixSocket(server, path)
+      void lost.close()
+      logger.warn({ socket: path }, 'volume plugin listens again; its socket had gone')
     },
     async close() {
       const enough = new AbortController()

@@ -17,6 +17,12 @@ export type Remain =
   | { readonly kind: 'mount'; readonly volumeId: VolumeId | null; readonly path: string }
   | { readonly kind: 'container'; readonly id: string; readonly name: string; readonly moveId: string }
   | { readonly kind: 'loop'; readonly device: string }
+  /** A removal that did not end, and that nobody works on. */
+  | { readonly kind: 'trash'; readonly pool: string; readonly name: string }
+  /** How far a content proof was that is not under way here. */
+  | { readonly kind: 'verification'; readonly id: string }
+  /** The engine does not find us. */
+  | { readonly kind: 'plugin'; readonly problem: string }
 
 export interface Examination {
   readonly records: readonly DatasetRecord[]
@@ -38,6 +44,12 @@ export interface Surroundings {
   readonly idleLoops: () => Promise<readonly string[]>
   readonly detachLoop: (device: string) => Promise<void>
   readonly certificates: () => Examination['certificates']
+  readonly verifications: () => Promise<readonly string[]>
+  readonly dropVerification: (id: string) => Promise<void>
+  /** What is wrong with the place where the engine looks for us; null: nothing. */
+  readonly pluginProblem: () => Promise<string | null>
+  /** @throws ADDRESS_TAKEN when somebody else is there */
+  readonly servePluginAgain: () => Promise<void>
 }
 
 const holdsLive = ['owner', 'sealed', 'released', 'prepared', 'receiving', 'diverged', 'refused']
@@ -64,6 +76,13 @@ export const examine = async (
     engine = asDroverError(error).message
   }
   for (const device of await around.idleLoops()) remains.push({ kind: 'loop', device })
+  for (const { spec, removals } of host.backends) {
+    const stuck = (await removals?.stuck()) ?? []
+    remains.push(...stuck.map((name) => ({ kind: 'trash' as const, pool: spec.text, name })))
+  }
+  for (const id of await around.verifications()) remains.push({ kind: 'verification', id })
+  const problem = await around.pluginProblem()
+  if (problem !== null) remains.push({ kind: 'plugin', problem })
   const foreign: string[] = []
   for (const backend of host.backends) foreign.push(...(await backend.list()).foreign)
   return {
@@ -111,6 +130,12 @@ export const tidy = async (
     if (isThere && remain.name.endsWith(`.drover-${remain.moveId}`)) await runtime.remove(remain.id)
     return
   }
+  if (remain.kind === 'trash') return removeAgain(host, remain)
+  if (remain.kind === 'plugin') return around.servePluginAgain()
+  if (remain.kind === 'verification') {
+    const isLeft = (await around.verifications()).includes(remain.id)
+    return isLeft ? around.dropVerification(remain.id) : undefined
+  }
   const id = remain.volumeId
   if (id === null) throw inUse(remain.kind === 'mount' ? remain.path : remain.kind)
   await host.locks.run(id, async () => {
@@ -128,6 +153,16 @@ export const tidy = async (
     if (remain.kind === 'partial') await backend.streams?.abortReceive(id, remain.name)
     if (remain.kind === 'live') await backend.destroyLive(id)
   })
+}
+
+const removeAgain = async (host: VolumeHost, { pool, name }: { pool: string; name: string }): Promise<void> => {
+  const removals = host.backends.find(({ spec }) => spec.text === pool)?.removals
+  await removals?.retry()
+  if ((await removals?.stuck())?.includes(name) !== true) return
+  throw new DroverError(
+    'COMMAND_FAILED',
+    `the removal of ${name} in pool ${pool} did not end this time either; the warnings of vold on host ${host.identity.hostName} say why`,
+  )
 }
 
 const inUse = (what: string): DroverError =>

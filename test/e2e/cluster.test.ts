@@ -95,10 +95,15 @@ describe('hosts become a cluster', () => {
     expect(await lab.host1.vol('ls')).toMatch(/^kept +host1 /m)
   }, 90_000)
 
-  it('a token serves once', async () => {
-    const again = await lab.host2.tryVol(...(await joinLine()))
-    expect(again.exitCode).toBe(4)
-    expect(again.stderr).toMatch(/^vol: CLUSTER_EXISTS: /)
+  it('a host that joins again stays who it is; a token serves once', async () => {
+    const before = await lab.host1.vol('--json', 'hosts')
+    const line = await joinLine()
+    await lab.host2.vol(...line)
+    const ids = (text: string) => JSON.parse(text).map(({ id }: { id: string }) => id)
+    expect(ids(await lab.host1.vol('--json', 'hosts'))).toEqual(ids(before))
+    const again = await lab.host2.tryVol(...line)
+    expect(again.exitCode).toBe(1)
+    expect(again.stderr).toMatch(/^vol: TOKEN_INVALID: /)
   }, 60_000)
 
   it('a second vold on the data directory is refused, naming the first', async () => {

@@ -35,6 +35,11 @@ it('finds what a move left, says so, and removes it when told to', async () => {
     'true',
   )
   await host1.docker('create', '--name', 'somebodys', 'busybox', 'true')
+  // A removal that did not end, progress of a comparison that nobody goes on with, and a socket that somebody took away.
+  await host1.exec(['mkdir', '-p', `/srv/pool/trash/${id}~1-1`, '/var/lib/drover/verifications'])
+  await host1.exec(['btrfs', 'subvolume', 'create', `/srv/pool/trash/${id}~1-1/subvolume`])
+  await host1.exec(['touch', `/var/lib/drover/verifications/${move.id}.jsonl`])
+  await host1.exec(['rm', '-r', '/run/docker/plugins'])
 
   const found = await host2.tryVol('--json', 'doctor')
   expect(found.exitCode).toBe(1)
@@ -42,12 +47,18 @@ it('finds what a move left, says so, and removes it when told to', async () => {
     JSON.parse(text)
       .findings.map((finding: { kind: string; host: string }) => `${finding.kind} ${finding.host}`)
       .toSorted()
-  expect(kinds(found.stdout)).toEqual(['container host1', 'partial host1', 'snapshot host1'])
+  expect(kinds(found.stdout)).toEqual([
+    ...['container host1', 'partial host1', 'plugin host1', 'snapshot host1', 'trash host1', 'verification host1'],
+  ])
   const fixed = await host1.tryVol('doctor', '--fix')
   expect(fixed.exitCode).toBe(1)
   expect(fixed.stdout).toMatch(/fixed: host1: partial receive/)
   expect(kinds((await host1.tryVol('--json', 'doctor')).stdout)).toEqual(['snapshot host1'])
   expect(await host1.docker('ps', '--all', '--format', '{{.Names}}')).toBe('somebodys')
   await host1.exec(['test', '-d', `${directory}/snapshots/mine/snap`])
+  expect((await host1.exec(['ls', '/srv/pool/trash', '/var/lib/drover/verifications'])).stdout).not.toMatch(
+    /[a-z0-9]{26}/,
+  )
+  expect(await host1.docker('volume', 'ls', '--quiet')).toBe('db')
   await goesOn(host2, 'writer')
 }, 120_000)

@@ -42,6 +42,7 @@ export const memoryDigests = (kernel: Kernel): TreeDigests => {
     },
     items: itemsOf,
     end: async (verificationId) => void last.delete(verificationId),
+    kept: async () => [...last.keys()],
     busy: () => false,
     close: () => {},
   }

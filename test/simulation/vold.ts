@@ -117,6 +117,8 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
       idleLoops: async () => [],
       detachLoop: async () => {},
       certificates: () => [],
+      pluginProblem: async () => null,
+      servePluginAgain: async () => {},
     },
     certificate: { request: async () => ({ certPem: '', csrPem: '' }), renew: async () => {} },
     remembered: () => ({ store: membership.seenStore(), members: membership.members() }),

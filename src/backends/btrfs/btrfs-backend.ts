@@ -23,6 +23,7 @@ import { Usage } from './usage.ts'
 /** A directory on a mounted btrfs; layout.ts says what lies where. */
 export class BtrfsBackend implements Backend {
   readonly spec: PoolSpec
+  readonly removals: Trash
   readonly snapshots: Snapshots
   readonly streams: Streams
   readonly resizing: ResizingFacet
@@ -34,7 +35,6 @@ export class BtrfsBackend implements Backend {
   readonly #known: KnownLive
   readonly #quota: Quota
   readonly #reserve: Reserve
-  readonly #trash: Trash
   readonly #usage: Usage
 
   constructor({ spec, exec, logger: parentLogger, clock }: BackendContext) {
@@ -46,12 +46,12 @@ export class BtrfsBackend implements Backend {
     this.#mounting = new Mounting(this.#layout, this.#command, logger)
     this.#quota = new Quota(spec.where, this.#command, logger)
     this.#reserve = new Reserve(this.#layout, this.#command)
-    this.#trash = new Trash(this.#layout, this.#command, this.#reserve, logger, clock)
-    this.#usage = new Usage(this.#layout, this.#command, this.#trash, clock)
+    this.removals = new Trash(this.#layout, this.#command, this.#reserve, logger, clock)
+    this.#usage = new Usage(this.#layout, this.#command, this.removals, clock)
     this.#known = new KnownLive(this.#layout, this.#command, clock)
-    this.#live = new LiveDatasets(this.#layout, this.#command, this.#quota, this.#trash, this.#known)
-    this.snapshots = new Snapshots(this.#layout, this.#command, this.#quota, this.#trash)
-    this.streams = new Streams(this.#layout, this.#command, this.snapshots, this.#live, this.#trash)
+    this.#live = new LiveDatasets(this.#layout, this.#command, this.#quota, this.removals, this.#known)
+    this.snapshots = new Snapshots(this.#layout, this.#command, this.#quota, this.removals)
+    this.streams = new Streams(this.#layout, this.#command, this.snapshots, this.#live, this.removals)
     this.resizing = { resize: (id, sizeBytes) => this.#resize(id, sizeBytes) }
   }
 
@@ -71,11 +71,11 @@ export class BtrfsBackend implements Backend {
     await syncDirectory(this.#layout.where)
     await this.#records.tidy()
     await this.#command.list(this.#layout.volumes, 'below')
-    this.#trash.sweep()
+    this.removals.sweep()
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#trash.close(), this.#usage.close()])
+    await Promise.all([this.removals.close(), this.#usage.close()])
   }
 
   async info(): Promise<PoolInfo> {
@@ -129,13 +129,13 @@ export class BtrfsBackend implements Backend {
       )
     }
     await this.#mounting.refuseIfMounted(id)
-    await this.#trash.put(path, id)
+    await this.removals.put(path, id)
   }
 
   async destroyLive(id: VolumeId): Promise<void> {
     await this.#mounting.refuseIfMounted(id)
-    await this.#trash.put(this.#layout.live(id), `${id}-live`)
-    await this.#trash.put(this.#layout.liveMaking(id), `${id}-making`)
+    await this.removals.put(this.#layout.live(id), `${id}-live`)
+    await this.removals.put(this.#layout.liveMaking(id), `${id}-making`)
   }
 
   usage(ids: readonly VolumeId[], options: { exact?: boolean } = {}): Promise<Map<VolumeId, number>> {
@@ -152,7 +152,7 @@ export class BtrfsBackend implements Backend {
   }
 
   settled(): Promise<void> {
-    return this.#trash.settled()
+    return this.removals.settled()
   }
 
   async #resize(id: VolumeId, sizeBytes: number): Promise<void> {

@@ -26,6 +26,7 @@ export class Trash {
   /** Entries that are not whole yet: the worker would take an empty one for done. */
   readonly #arriving = new Set<string>()
   #work: Promise<void> = Promise.resolve()
+  #waiting = 0
   #sequence = 0
 
   constructor(layout: Layout, command: BtrfsCommand, reserve: Reserve, logger: Logger, clock: Clock) {
@@ -57,7 +58,23 @@ export class Trash {
 
   /** Starts on what lies in trash/, after what is being worked on. */
   sweep(): void {
-    this.#work = this.#work.then(() => this.#empty())
+    this.#waiting += 1
+    this.#work = this.#work
+      .then(() => this.#empty())
+      .finally(() => {
+        this.#waiting -= 1
+      })
+  }
+
+  /** Entries that nobody works on: their removal ended badly. */
+  async stuck(): Promise<string[]> {
+    const entries = await this.#entries()
+    return this.#waiting > 0 ? [] : entries
+  }
+
+  async retry(): Promise<void> {
+    this.sweep()
+    await this.settled()
   }
 
   settled(): Promise<void> {
@@ -70,10 +87,7 @@ export class Trash {
   }
 
   async #empty(): Promise<void> {
-    const names = await readdir(this.#layout.trash).catch((): string[] => [])
-    const entries = names
-      .filter((name) => entryShape.test(name) && !this.#arriving.has(name))
-      .map((name) => join(this.#layout.trash, name))
+    const entries = (await this.#entries()).map((name) => join(this.#layout.trash, name))
     const emptied = new Map<string, readonly number[]>()
     for (const entry of entries) {
       await this.#guard(entry, async () => emptied.set(entry, await this.#deleteSubvolumes(entry)))
@@ -83,6 +97,11 @@ export class Trash {
       for (const entry of emptied.keys()) await rm(entry, { recursive: true, force: true })
       await this.#reserve.keep()
     })
+  }
+
+  async #entries(): Promise<string[]> {
+    const names = await readdir(this.#layout.trash).catch((): string[] => [])
+    return names.filter((name) => entryShape.test(name) && !this.#arriving.has(name))
   }
 
   /** One stubborn entry does not keep the others; nothing is forgotten, because trash/ still holds it. */

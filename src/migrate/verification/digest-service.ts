@@ -5,7 +5,7 @@ import { asDroverError, DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Exec } from '../../lib/exec.ts'
-import { ensureDirectory } from '../../lib/files.ts'
+import { diskFiles, ensureDirectory } from '../../lib/files.ts'
 import { algorithm } from '../../lib/tree-digest/chunks.ts'
 import { runOrder } from './digest-process.ts'
 import { readChunks } from './progress-file.ts'
@@ -99,6 +99,12 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
       await run?.ended
       runs.delete(verificationId)
       await rm(fileOf(verificationId), { force: true })
+    },
+
+    async kept() {
+      const names = await diskFiles.list(directory).catch((): string[] => [])
+      const ids = names.flatMap((name) => /^([a-z0-9.-]+)\.jsonl$/.exec(name)?.[1] ?? [])
+      return ids.filter((id) => runs.get(id)?.status.state !== 'running')
     },
 
     busy: (volumeId) => [...runs.values()].some((run) => run.volumeId === volumeId && run.status.state === 'running'),

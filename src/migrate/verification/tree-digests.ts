@@ -51,6 +51,8 @@ export interface TreeDigests {
   items(backend: Backend, task: DigestTask, start: Position): Promise<ItemView[]>
   /** Ends it and forgets the progress. The unknown is a success. */
   end(verificationId: string): Promise<void>
+  /** Verifications of which progress is kept here and that are not being read for now. */
+  kept(): Promise<string[]>
   /** A snapshot of the volume is being read. */
   busy(volumeId: VolumeId): boolean
   close(): void

@@ -112,6 +112,7 @@ const clusterOf = async (memories: readonly (Memory | null)[], table: readonly C
     hostName: async (of) => hosts.find((other) => other.id === of)?.name ?? of,
     mayWrite: async () => {},
     emit: async (type) => void events.push(type),
+    isVerified: () => false,
     renewCertificate: async () => {},
     reconcile: async () => true,
   }
