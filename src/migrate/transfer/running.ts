@@ -13,6 +13,8 @@ export interface RunningTransfer extends Transfer {
   route(channel: Channel, socket: Socket): void
   /** Calls it off; the reason is what `done` rejects with and what the peer hears. */
   end(reason: string): void
+  /** Why it was called off; null: it was not. */
+  endedFor(): string | null
 }
 
 /** One transfer in a process of its own, seen from `vold`. A process that did well is given back and may get another order; one that failed has ended. */
@@ -78,6 +80,7 @@ export const runTransfer = (
     progress: () => ({ bytes }),
     abort: () => end(`session ${sessionId} was called off`),
     end,
+    endedFor: () => ending,
     route(channel, socket) {
       if (outcome !== null || !child.connected) return void socket.destroy()
       // Our copy is closed only when the process has its own. Were GO said before, we could read what is the process's.

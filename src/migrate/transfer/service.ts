@@ -18,6 +18,9 @@ const minTicketChars = 32
 /** Connections that have not said their session yet; more are refused, so that strangers cannot pile them up. */
 const maxUnrouted = 256
 
+/** So many sessions that were called off are remembered, with the reason. */
+const maxCalledOff = 64
+
 interface Session {
   readonly spec: ReceiveSpec
   readonly running: RunningTransfer
@@ -33,6 +36,8 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
     if (identity !== null) child.send({ kind: 'rehearse', identity } satisfies Order, () => {})
   })
   const sessions = new Map<string, Session>()
+  /** The last words of one may be lost with its link: whoever dials again hears them here. */
+  const calledOff = new Map<string, string>()
   const live = new Set<RunningTransfer>()
   let identity: TlsIdentity | null = null
   let server: Server | null = null
@@ -74,7 +79,9 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
     })
     if (preamble === null) return void socket.destroy()
     const session = sessions.get(preamble.sessionId)
-    if (session === undefined) return refuse(socket, `session ${preamble.sessionId} is not expected`)
+    if (session === undefined) {
+      return refuse(socket, calledOff.get(preamble.sessionId) ?? `session ${preamble.sessionId} is not expected`)
+    }
     const { spec } = session
     const ticketFits = spec.plain
       ? preamble.ticket !== null && sameTicket(preamble.ticket, spec.ticket ?? '')
@@ -132,6 +139,11 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
       const forget = () => {
         waiting.abort()
         sessions.delete(spec.sessionId)
+        const reason = running.endedFor()
+        if (reason === null) return
+        calledOff.set(spec.sessionId, reason)
+        const [oldest] = calledOff.keys()
+        if (calledOff.size > maxCalledOff && oldest !== undefined) calledOff.delete(oldest)
       }
       running.done.then(forget, forget)
       return running
