@@ -65,7 +65,10 @@ export interface Backend {
    */
   unmount(id: VolumeId, path: string): Promise<void>
 
-  /** How mounts and open files of the live dataset can be recognised in /proc. */
+  /**
+   * How mounts and open files of the live dataset can be recognised in /proc. Null when there is none, and while it is on no device that
+   * could be mounted: nobody uses it then.
+   */
   fingerprint(id: VolumeId): Promise<DatasetFingerprint | null>
 
   /** Everything written so far is on disk when this returns. */
@@ -105,7 +108,7 @@ export interface Backend {
 export interface LiveDataset {
   /** The pool's own identity of it (btrfs: subvolume UUID). */
   readonly uuid: string
-  /** Grows with every change (btrfs: generation). */
+  /** Grows with every change, and never shrinks; where a mount or a read writes, with these too (btrfs: generation). */
   readonly generation: number
   readonly sizeBytes: number | null
 }
@@ -179,6 +182,6 @@ export interface StreamFacet {
 }
 
 export interface ResizingFacet {
-  /** @throws BAD_SIZE when less than is used. */
+  /** Mounted or not. @throws BAD_SIZE when less than is used, or than a device that cannot become smaller. */
   resize(id: VolumeId, sizeBytes: number): Promise<void>
 }

@@ -1,6 +1,7 @@
 import { DroverError } from '../domain/errors.ts'
 import type { BackendKind } from '../domain/pool.ts'
 import type { Backend, BackendContext } from './backend.ts'
+import { LoopBackend } from './block/loop.ts'
 import { BtrfsBackend } from './btrfs/btrfs-backend.ts'
 
 /** Every kind of pool there is; null: named in the design, not built yet. */
@@ -8,7 +9,7 @@ const backends: Readonly<Record<BackendKind, (new (context: BackendContext) => B
   btrfs: BtrfsBackend,
   zfs: null,
   lvm: null,
-  loop: null,
+  loop: LoopBackend,
   ebs: null,
 }
 

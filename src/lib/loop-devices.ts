@@ -1,6 +1,62 @@
+import { closeSync, openSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { readIfExists } from './files.ts'
+import { isErrno, readIfExists } from './files.ts'
+import { ioctl } from './ioctl.ts'
 import { allMounts } from './mountinfo.ts'
+
+/** A loop device that has a file. */
+export interface BoundLoop {
+  /** Such as `/dev/loop3`. */
+  readonly path: string
+  /** `major:minor`, as in mountinfo. */
+  readonly device: string
+  /** The file itself, whatever its name is by now: st_dev and inode. */
+  readonly backing: { readonly dev: bigint; readonly inode: bigint }
+  readonly isReadOnly: boolean
+}
+
+const getStatus = 0x4c05
+const statusBytes = 232
+const readOnlyFlag = 1
+
+/** Every loop device that has a file, asked of the kernel: names of files differ between mount namespaces, inodes do not. */
+export const boundLoops = async (): Promise<BoundLoop[]> => {
+  const found: BoundLoop[] = []
+  for (const name of (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))) {
+    const device = (await readIfExists(`/sys/block/${name}/dev`))?.trim()
+    if (device === undefined || (await readIfExists(`/sys/block/${name}/loop/backing_file`)) === null) continue
+    const status = statusOf(`/dev/${name}`)
+    if (status === null) continue
+    found.push({
+      path: `/dev/${name}`,
+      device,
+      backing: { dev: status.readBigUInt64LE(0), inode: status.readBigUInt64LE(8) },
+      isReadOnly: (status.readUInt32LE(52) & readOnlyFlag) !== 0,
+    })
+  }
+  return found
+}
+
+/** Null: it has lost its file meanwhile. */
+const statusOf = (path: string): Buffer | null => {
+  let fd: number
+  try {
+    fd = openSync(path, 'r')
+  } catch (error) {
+    if (isErrno(error, 'ENXIO', 'ENOENT', 'EBUSY')) return null
+    throw error
+  }
+  try {
+    const status = Buffer.alloc(statusBytes)
+    ioctl(fd, getStatus, status)
+    return status
+  } catch (error) {
+    if (isErrno(error, 'ENXIO')) return null
+    throw error
+  } finally {
+    closeSync(fd)
+  }
+}
 
 /**
  * Loop devices of this file, or of one that was deleted under its name, that no mount namespace has mounted: they back nothing.

@@ -19,8 +19,10 @@ export interface PoolUnderTest {
   plantForeign(): Promise<{ names: readonly string[]; untouched(): Promise<boolean>; remove(): Promise<void> }>
   /** Makes the snapshot writable, writes to it, makes it read-only again. */
   tamper(id: VolumeId, snapshot: string): Promise<void>
-  /** Makes a subvolume or dataset within the live dataset, at this path below it. */
-  nest(id: VolumeId, path: string): Promise<void>
+  /** Makes a subvolume or dataset within the live dataset, at this path below it. Absent: this kind has no such thing. */
+  nest?(id: VolumeId, path: string): Promise<void>
+  /** This machine lets what is mounted grow. Default: true. */
+  readonly growsMounted?: boolean
   /** Leaves a removal as a crash does: out of sight, the slow part not begun. */
   interruptRemoval(id: VolumeId): Promise<void>
   /** Leaves a live dataset in the making, as a crash does. */

@@ -6,6 +6,8 @@ import type { PoolInfo, PoolSpec } from '../../domain/pool.ts'
 import { formatSize } from '../../domain/units.ts'
 import { isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, ResizingFacet } from '../backend.ts'
+import { Records } from '../records.ts'
+import { Reserve } from '../reserve.ts'
 import { BtrfsCommand } from './btrfs-command.ts'
 import { KnownLive } from './known-live.ts'
 import { Layout } from './layout.ts'
@@ -13,8 +15,6 @@ import { LiveDatasets } from './live-datasets.ts'
 import { Mounting } from './mounting.ts'
 import { checkPool, placeOf } from './pool-check.ts'
 import { Quota } from './quota.ts'
-import { Records } from './records.ts'
-import { Reserve } from './reserve.ts'
 import { missing, Snapshots } from './snapshots.ts'
 import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
@@ -45,7 +45,7 @@ export class BtrfsBackend implements Backend {
     this.#records = new Records(this.#layout)
     this.#mounting = new Mounting(this.#layout, this.#command, logger)
     this.#quota = new Quota(spec.where, this.#command, logger)
-    this.#reserve = new Reserve(this.#layout, this.#command)
+    this.#reserve = new Reserve(this.#layout.reserve, () => this.#command.sync(spec.where))
     this.removals = new Trash(this.#layout, this.#command, this.#reserve, logger, clock)
     this.#usage = new Usage(this.#layout, this.#command, this.removals, clock)
     this.#known = new KnownLive(this.#layout, this.#command, clock)

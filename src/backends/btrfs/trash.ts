@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../../lib/clock.ts'
 import { isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
+import { isNoSpace, type Reserve } from '../reserve.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
 import type { Layout } from './layout.ts'
-import { isNoSpace, type Reserve } from './reserve.ts'
 
 /** Inode number of the top directory of every subvolume, and of nothing else. */
 const topInode = 256

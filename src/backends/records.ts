@@ -1,15 +1,21 @@
 import { mkdir, readdir } from 'node:fs/promises'
-import type { DatasetRecord } from '../../domain/dataset.ts'
-import { DroverError } from '../../domain/errors.ts'
-import { isId, type VolumeId, volumeId } from '../../domain/ids.ts'
-import { dropHalfWritten, isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../lib/files.ts'
-import type { Layout } from './layout.ts'
+import type { DatasetRecord } from '../domain/dataset.ts'
+import { DroverError } from '../domain/errors.ts'
+import { isId, type VolumeId, volumeId } from '../domain/ids.ts'
+import { dropHalfWritten, isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../lib/files.ts'
+
+/** Where records lie on a pool that is a directory. */
+export interface RecordPlaces {
+  readonly volumes: string
+  volume(id: VolumeId): string
+  record(id: VolumeId): string
+}
 
 /** volume.json beside the data. What cannot be understood is foreign: reported, never touched. */
 export class Records {
-  readonly #layout: Layout
+  readonly #layout: RecordPlaces
 
-  constructor(layout: Layout) {
+  constructor(layout: RecordPlaces) {
     this.#layout = layout
   }
 

@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, rename, rm, stat } from 'node:fs/promises'
-import { DroverError } from '../../domain/errors.ts'
-import { isErrno } from '../../lib/files.ts'
-import type { BtrfsCommand } from './btrfs-command.ts'
-import type { Layout } from './layout.ts'
+import { DroverError } from '../domain/errors.ts'
+import { isErrno } from '../lib/files.ts'
 
 const reserveBytes = 8 * 2 ** 20
 
@@ -12,17 +10,18 @@ const reserveBytes = 8 * 2 ** 20
  * finds no room and set aside again when there is some.
  */
 export class Reserve {
-  readonly #layout: Layout
-  readonly #command: BtrfsCommand
+  readonly #path: string
+  readonly #settle: () => Promise<void>
 
-  constructor(layout: Layout, command: BtrfsCommand) {
-    this.#layout = layout
-    this.#command = command
+  /** @param settle after it the room of a removed file is there to be used */
+  constructor(path: string, settle: () => Promise<void>) {
+    this.#path = path
+    this.#settle = settle
   }
 
   /** Set aside, unless there is no room for it now. */
   async keep(): Promise<void> {
-    const path = this.#layout.reserve
+    const path = this.#path
     if ((await stat(path).catch(() => null)) !== null) return
     const making = `${path}.making`
     try {
@@ -47,8 +46,8 @@ export class Reserve {
       return await work()
     } catch (error) {
       if (!isNoSpace(error)) throw error
-      await rm(this.#layout.reserve, { force: true })
-      await this.#command.sync(this.#layout.where)
+      await rm(this.#path, { force: true })
+      await this.#settle()
       return await work()
     }
   }

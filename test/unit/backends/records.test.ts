@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Layout } from '../../../src/backends/btrfs/layout.ts'
-import { Records } from '../../../src/backends/btrfs/records.ts'
+import { Records } from '../../../src/backends/records.ts'
 import { volumeId } from '../../../src/domain/ids.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 

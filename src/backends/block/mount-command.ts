@@ -1,0 +1,78 @@
+import { DroverError } from '../../domain/errors.ts'
+import { CommandError, type Exec } from '../../lib/exec.ts'
+import type { BlockProvider, VolumeFileSystem } from './device.ts'
+import { mountOptions } from './file-systems.ts'
+
+const busy = /target is busy|Device or resource busy/
+const notMounted = /: not mounted|not mounted/
+const notFrozen = /Invalid argument/
+const minute = 60_000
+
+/** argv in, typed errors out: mount, umount, fsfreeze, sync. */
+export class MountCommand {
+  readonly #exec: Exec
+  readonly #devices: BlockProvider
+
+  constructor(exec: Exec, devices: BlockProvider) {
+    this.#exec = exec
+    this.#devices = devices
+  }
+
+  async mount(device: string, fileSystem: VolumeFileSystem, how: 'writable' | 'view', path: string): Promise<void> {
+    const { source, options } = this.#devices.mountSource(device)
+    const all = [...options, mountOptions[fileSystem][how]].join(',')
+    // A journal that a power cut left may be long.
+    await this.#exec.run(['mount', '-n', '--make-private', '-t', fileSystem, '-o', all, source, path], {
+      timeoutMs: 10 * minute,
+    })
+  }
+
+  /** A directory mounted on itself, so that what is mounted below spreads to no other mount namespace. */
+  async bindPrivately(path: string): Promise<void> {
+    await this.#exec.run(['mount', '-n', '--bind', path, path])
+    await this.#exec.run(['mount', '-n', '--make-private', path])
+  }
+
+  /** False when nothing was mounted there. @throws VOLUME_BUSY */
+  async unmount(path: string): Promise<boolean> {
+    try {
+      await this.#exec.run(['umount', '-n', path], { timeoutMs: 10 * minute })
+      return true
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error
+      if (notMounted.test(error.stderr)) return false
+      if (busy.test(error.stderr)) {
+        throw new DroverError('VOLUME_BUSY', `${path} is busy: something still uses it; stop that first`, {
+          details: error.details,
+          cause: error,
+        })
+      }
+      throw error
+    }
+  }
+
+  /** Waits for what is being written; from then on writers wait. @throws VOLUME_BUSY when somebody else has frozen it */
+  async freeze(path: string): Promise<void> {
+    try {
+      await this.#exec.run(['fsfreeze', '--freeze', path], { timeoutMs: 10 * minute })
+    } catch (error) {
+      if (!(error instanceof CommandError) || !busy.test(error.stderr)) throw error
+      throw new DroverError('VOLUME_BUSY', `the file system at ${path} is frozen by somebody else; thaw it first`, {
+        cause: error,
+      })
+    }
+  }
+
+  /** What is not frozen is a success. */
+  async thaw(path: string): Promise<void> {
+    try {
+      await this.#exec.run(['fsfreeze', '--unfreeze', path])
+    } catch (error) {
+      if (!(error instanceof CommandError) || !notFrozen.test(error.stderr)) throw error
+    }
+  }
+
+  async sync(path: string): Promise<void> {
+    await this.#exec.run(['sync', '--file-system', path], { timeoutMs: 10 * minute })
+  }
+}

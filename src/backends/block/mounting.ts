@@ -1,0 +1,128 @@
+import { mkdir, rmdir } from 'node:fs/promises'
+import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import { isErrno } from '../../lib/files.ts'
+import type { Logger } from '../../lib/logger.ts'
+import { mountsOf } from '../../lib/mount-users.ts'
+import { allMounts, ownMounts } from '../../lib/mountinfo.ts'
+import { KeyedMutex } from '../../lib/mutex.ts'
+import type { DatasetFingerprint } from '../backend.ts'
+import type { AttachedDevice, BlockProvider, LiveNote } from './device.ts'
+import type { Layout } from './layout.ts'
+import type { MountCommand } from './mount-command.ts'
+import { missing, readNote } from './notes.ts'
+
+/** Mounts of live datasets. What is mounted is asked of the kernel each time: a device by its backing, a mount by its device. */
+export class Mounting {
+  readonly #layout: Layout
+  readonly #devices: BlockProvider
+  readonly #command: MountCommand
+  readonly #logger: Logger
+  /** Two mounts of one volume at once would both attach its device. */
+  readonly #volumes = new KeyedMutex<VolumeId>()
+
+  constructor(layout: Layout, devices: BlockProvider, command: MountCommand, logger: Logger) {
+    this.#layout = layout
+    this.#devices = devices
+    this.#command = command
+    this.#logger = logger
+  }
+
+  note(id: VolumeId): Promise<LiveNote | null> {
+    return readNote<LiveNote>(this.#layout.live(id))
+  }
+
+  /** Null also while its device is attached to nothing: then nobody can have it mounted, or a file in it open. */
+  async fingerprint(id: VolumeId): Promise<DatasetFingerprint | null> {
+    const note = await this.note(id)
+    const attached = note === null ? null : await this.#devices.attached(note.device)
+    return attached === null ? null : markOf(attached)
+  }
+
+  mount(id: VolumeId, path: string): Promise<void> {
+    return this.#volumes.run(id, async () => {
+      const note = await this.note(id)
+      if (note === null || (await this.#devices.sizeBytes(note.device)) === null) throw missing(this.#layout.live(id))
+      const attached = await this.#devices.attached(note.device)
+      const top = (await ownMounts()).filter((entry) => entry.mountPoint === path).at(-1)
+      if (top !== undefined) {
+        if (attached !== null && top.device === attached.device && top.root === '/') return
+        throw new DroverError(
+          'VOLUME_BUSY',
+          `something else (${top.fsType} ${top.source}${top.root}) is mounted at ${path}; unmount it first`,
+        )
+      }
+      await mkdir(path, { recursive: true, mode: 0o700 })
+      await this.#command.mount(note.device, note.fileSystem, 'writable', path)
+    })
+  }
+
+  unmount(id: VolumeId, path: string): Promise<void> {
+    return this.#volumes.run(id, async () => {
+      const note = await this.note(id)
+      const attached = note === null ? null : await this.#devices.attached(note.device)
+      const layers = (await ownMounts()).filter((entry) => entry.mountPoint === path)
+      for (const layer of layers.reverse()) {
+        if (layer.device !== attached?.device) {
+          throw new DroverError(
+            'VOLUME_BUSY',
+            `something else (${layer.fsType} ${layer.source}${layer.root}) is mounted at ${path}; it is left alone`,
+          )
+        }
+        await this.#command.unmount(path)
+      }
+      try {
+        await rmdir(path)
+      } catch (error) {
+        if (isErrno(error, 'ENOTEMPTY'))
+          this.#logger.warn({ path }, 'the mount directory is not empty; it is left alone')
+        else if (!isErrno(error, 'ENOENT')) throw error
+      }
+    })
+  }
+
+  /** Held so that nothing is mounted or unmounted meanwhile. */
+  exclusively<T>(id: VolumeId, work: () => Promise<T>): Promise<T> {
+    return this.#volumes.run(id, work)
+  }
+
+  /** @throws VOLUME_BUSY */
+  async refuseIfMounted(id: VolumeId): Promise<void> {
+    const mark = await this.fingerprint(id)
+    const [mount] = mark === null ? [] : await mountsOf(mark)
+    if (mount !== undefined) {
+      throw new DroverError(
+        'VOLUME_BUSY',
+        `volume ${id} is mounted at ${mount.mountPoint} (seen by process ${mount.pid}); unmount it first`,
+      )
+    }
+  }
+
+  /** Where this process can reach the mounted file system, through whatever mount namespace has it; null: it is mounted nowhere. */
+  async reach(device: string): Promise<string | null> {
+    const attached = await this.#devices.attached(device)
+    if (attached === null) return null
+    const isOf = (entry: { device: string }) => entry.device === attached.device
+    const own = (await ownMounts()).find(isOf)
+    if (own !== undefined) return own.mountPoint
+    for (const { pid, entries } of (await allMounts()).namespaces) {
+      const entry = entries.find(isOf)
+      if (entry !== undefined) return `/proc/${pid}/root${entry.mountPoint}`
+    }
+    return null
+  }
+
+  /** Syncs what is mounted, and its device. */
+  async sync(note: LiveNote): Promise<void> {
+    const path = await this.reach(note.device)
+    if (path !== null) await this.#command.sync(path)
+    await this.#devices.sync(note.device)
+  }
+}
+
+const markOf = ({ device }: AttachedDevice): DatasetFingerprint => {
+  const [major = 0, minor = 0] = device.split(':').map(Number)
+  // As glibc packs the two.
+  const statDevice = (minor & 0xff) + (major & 0xfff) * 0x100 + (minor & ~0xff) * 0x1000
+  return { device, root: '/', statDevice }
+}
