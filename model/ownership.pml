@@ -22,7 +22,7 @@
 #endif
 #define HOSTS 3
 
-mtype:role = { nothing, owner, sealed, released, receiving, prepared, refused, replica };
+mtype:role = { nothing, owner, sealed, released, receiving, prepared, refused, replica, diverged };
 mtype:state = { unknown, open, verified, committed, taken_up, done, aborted };
 /* What the mover is about; those up to `commit` are also the phases that the store records. */
 mtype:step = { down, idle, plan, plan2, quiesce, delta, verify, release, reopen, commit, activate, retire, finish, undoing, giveback };
@@ -42,7 +42,8 @@ mtype:reply = { silent, ok, no, changed, gone };
 #define UNDO    14
 #define UNDO_STORED 15
 #define REFUSE  16
-#define NOTHING 31
+#define NOTHING 31 /* asked for */
+#define NOBODY  30 /* asked */
 
 /* What each host has on disk, and whether a writer has the volume mounted. */
 typedef Host {
@@ -199,6 +200,11 @@ inline has_ended(h, mv) {
 #else
 #define CAN_UNDO(h) (H[h].role == owner || H[h].role == sealed)
 #endif
+#ifdef BREAK_SUPERSEDED
+#define SUPERSEDED(h, mv) 0
+#else
+#define SUPERSEDED(h, mv) (MINE(h, mv) && (((H[h].role == owner || H[h].role == sealed) && H[h].epoch < epoch[mv]) || H[h].role == diverged))
+#endif
 #define WOULD_RELEASE(h, mv, k) (H[h].role == sealed && (H[h].mounted || UNCHANGED(h, mv, k)))
 
 /* Owner again: first the role, then the end of the move. A crash may come between. */
@@ -265,6 +271,10 @@ inline source_of(h, mv) {
      H[h].role = replica;
      H[h].epoch = epoch[mv];
      if :: has_ended(h, mv); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
+     /* It was put back to before the move, and begins or seals at a late word: the host that owns the volume now has it at a higher epoch. */
+  :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && SUPERSEDED(h, mv) ->
+     H[h].role = diverged;
+     if :: has_ended(h, mv); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
   :: ASKED_S(h, mv, RETIRE) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
   fi
 }
@@ -273,6 +283,7 @@ inline source_of(h, mv) {
 
 #define GOT_T(h, mv, x) (target[mv] == (h) && SENT(mv, x))
 #define ASKED_T(h, mv, x) (target[mv] == (h) && ASKED(mv, x))
+#define OWNS_BY(h, mv) (H[h].role == owner && H[h].epoch == epoch[mv])
 #define FREE(h) (H[h].role == nothing || H[h].role == replica || H[h].role == refused)
 #define CAN_BEGIN_T(h, mv) (!STALE(h, mv) && (MINE(h, mv) || FREE(h)))
 #ifdef BREAK_STEP
@@ -360,13 +371,13 @@ inline target_of(h, mv) {
   :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv); reply_with(mv, FINISH, ok)
   :: ASKED_T(h, mv, FINISH) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
 
-  :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) ->
+  :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) && (MINE(h, mv) || H[h].seen <= RETURN(mv)) ->
      if
      :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv); H[h].role = nothing; H[h].data = 0; WITHOUT_LOSS(h); reply_with(mv, REFUSE, ok) :: !calm fi
      :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget(mv); reply_with(mv, REFUSE, ok)
      fi
-  :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) -> answer = ok
-  :: ASKED_T(h, mv, REFUSE) && MINE(h, mv) && H[h].role == owner -> answer = no
+  :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) && !OWNS_BY(h, mv) -> answer = ok
+  :: ASKED_T(h, mv, REFUSE) && OWNS_BY(h, mv) -> answer = no
   fi
 }
 
@@ -393,22 +404,38 @@ byte rolled_back, saved_of, saved_epoch, saved_seen, saved_ended, saved_data;
 #else
 #define TRUSTED(h) 1
 #endif
-/* The control role calls a sealed source every few seconds. */
-#define HEARS_CONTROL(h) (c_move == H[h].move && (pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen))
+/* The control role calls a source that is sealed or released every few seconds. */
+#define HEARS_CONTROL(h) (c_move == H[h].move && (pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen || \
+  pc == commit || pc == activate || pc == retire))
+#define CUT_OFF(h, mv) (H[h].move == (mv) && !(calm && HEARS_CONTROL(h)))
+#define OUT_OF_REACH(h, mv) (CUT_OFF(h, mv) && H[h].role == released)
 #ifdef BREAK_TIMEOUT
 #define WAITING(h) (H[h].role == sealed || H[h].role == released)
 #else
 #define WAITING(h) (H[h].role == sealed)
 #endif
 
-proctype host(byte h) {
+#ifdef BREAK_ALONE
+#define HAS_REFUSED(h, mv) 1
+#else
+/* A target that has heard of what came after does not answer for it: whoever asks has lost his memory. */
+#define HAS_REFUSED(h, mv) (ENDED(h, mv) && !OWNS_BY(h, mv) && H[h].seen <= RETURN(mv))
+#endif
+
+/* A source that hears no more from the control role. A seal is its own to end; released, it asks the target to refuse, and is owner again
+   once it has heard that this was written. */
+inline cut_off(h, mv) {
+  if
+  :: CUT_OFF(h, mv) && WAITING(h) -> undo(h, mv, NOBODY, 0)
+  :: OUT_OF_REACH(h, mv) && !SENT(mv, REFUSE) -> sent[mv] = sent[mv] | (1 << REFUSE)
+  :: OUT_OF_REACH(h, mv) && SENT(mv, REFUSE) && HAS_REFUSED(target[mv], mv) -> undo(h, mv, NOBODY, RETURN(mv))
+  fi
+}
+
+/* A Docker engine, which restarts containers by itself at any time (people start others): each writes once it has the volume mounted. */
+proctype engine(byte h) {
 end:
   do
-  :: atomic { H[h].move == 1 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 1, NOTHING, 0) }
-#if MOVES > 1
-  :: atomic { H[h].move == 2 && WAITING(h) && !(calm && HEARS_CONTROL(h)) -> undo(h, 2, NOTHING, 0) }
-#endif
-     /* The engine restarts containers by itself, people start others. */
   :: atomic { !H[h].mounted && MAY_MOUNT(h) ->
        H[h].mounted = 1;
        assert(MOUNTED == 1);          /* never two writers */
@@ -416,6 +443,18 @@ end:
      }
      /* A sealed source stops its writers; before that they end, or the power fails. */
   :: atomic { H[h].mounted && (H[h].role == sealed || !calm) -> H[h].mounted = 0 }
+     /* Also under the seal: what is paused may be thawed by anybody. */
+  :: atomic { H[h].mounted && acked < WRITES -> H[h].data++; acked = H[h].data }
+  od
+}
+
+proctype host(byte h) {
+end:
+  do
+  :: atomic { cut_off(h, 1) }
+#if MOVES > 1
+  :: atomic { cut_off(h, 2) }
+#endif
 #ifdef MISSING
   :: atomic { H[h].role == prepared && !calm && !any_lost -> any_lost = 1; H[h].lost = 1 }
 #endif
@@ -428,7 +467,8 @@ end:
        saved_ended = H[h].ended;
        saved_data = H[h].data
      }
-  :: atomic { saved_of == h + 1 && rolled_back == 0 && !calm && H[h].move == 0 && (H[h].role == nothing || H[h].role == replica) ->
+  :: atomic { saved_of == h + 1 && rolled_back == 0 && !calm && H[h].move == 0 && (H[h].role == nothing || H[h].role == replica) &&
+       (s_open == 0 || target[s_open] != h) ->
        rolled_back = h + 1;
        H[h].role = owner;
        H[h].epoch = saved_epoch;
@@ -441,9 +481,6 @@ end:
 #ifdef BREAK_SYNC
   :: atomic { H[h].loose && !calm -> H[h].loose = 0; H[h].data = 0 }
 #endif
-     /* Also under the seal: what is paused may be thawed by anybody. */
-  :: atomic { H[h].mounted && acked < WRITES -> H[h].data++; acked = H[h].data }
-
   :: atomic { source_of(h, 1) }
   :: atomic { source_with(h, 1, 0) }
   :: atomic { source_with(h, 1, 1) }
@@ -735,10 +772,15 @@ end:
 
 #define WRITES_HERE(h) (H[h].role == owner && H[h].mounted && H[h].data == acked && s_owner == (h))
 
+/* What was sent and has not arrived by now never does, but for what somebody waits for: that is asked again. */
+inline never_arrive(mv) {
+  sent[mv] = (c_move == (mv) && c_wait != NOTHING -> sent[mv] & (1 << c_wait) : 0)
+}
+
 proctype rest_of_time() {
   /* Faults may end at any moment, also never. Only while they last may the parties go round in circles. */
 progress:
-  calm = 1;
+  atomic { calm = 1; if :: skip :: never_arrive(1); never_arrive(2) fi }
   /* When nothing is left to do. */
   timeout -> assert(s_open == 0 && MOUNTED == 1 && (WRITES_HERE(0) || WRITES_HERE(1) || WRITES_HERE(2)))
 }
@@ -753,6 +795,9 @@ init {
     run host(0);
     run host(1);
     run host(2);
+    run engine(0);
+    run engine(1);
+    run engine(2);
     run control();
     run rest_of_time()
   }
