@@ -22,7 +22,7 @@ const parsed = () => {
         phase: { type: 'string', multiple: true },
         seed: { type: 'string' },
         repeat: { type: 'string', default: '1' },
-        labs: { type: 'string', default: '2' },
+        labs: { type: 'string', default: '5' },
         json: { type: 'string' },
         list: { type: 'boolean', default: false },
       },
