@@ -31,8 +31,10 @@ export interface LabOptions {
   readonly vold?: boolean
   /** Of each `vold`, beside --advertise. */
   readonly voldFlags?: readonly string[] | ((host: LabHost) => readonly string[])
-  /** A sparse btrfs pool of this many bytes at /srv/pool on each host, given to `vold` as --pool. Default: vold makes its own. */
+  /** A sparse pool of this many bytes at /srv/pool on each host, given to `vold` as --pool. Default: vold makes its own. */
   readonly poolBytes?: number
+  /** What that pool is: a btrfs, or a directory for files with a file system each, on an xfs that shares extents. Default btrfs. */
+  readonly poolKind?: 'btrfs' | 'loop'
   /** Loaded into each engine. Default busybox. */
   readonly images?: readonly ImageName[]
   /** The lab belongs to this process: `sweep` takes it down once that has ended. Default true. */
@@ -171,7 +173,7 @@ export class Lab {
         await plugIn(switchRef, init, host.name, host.address, record.prefixLength)
         await host.startEngine()
         for (const image of options.images ?? ['busybox']) await loadImage(host, image)
-        if (options.poolBytes !== undefined) await makePool(host, options.poolBytes)
+        if (options.poolBytes !== undefined) await makePool(host, options.poolBytes, options.poolKind ?? 'btrfs')
         if (options.vold !== false) await host.startVold(voldFlags(host, options))
       }),
     )
@@ -179,18 +181,21 @@ export class Lab {
   }
 }
 
-const voldFlags = (host: LabHost, { voldFlags: given = [], poolBytes }: LabOptions): readonly string[] => [
-  ...(poolBytes === undefined ? [] : ['--pool', 'btrfs:/srv/pool']),
+const voldFlags = (
+  host: LabHost,
+  { voldFlags: given = [], poolBytes, poolKind = 'btrfs' }: LabOptions,
+): readonly string[] => [
+  ...(poolBytes === undefined ? [] : ['--pool', `${poolKind}:/srv/pool`]),
   ...(typeof given === 'function' ? given(host) : given),
 ]
 
 const engineConfiguration = (lab: string, host: string): string =>
   JSON.stringify({ 'exec-opts': ['native.cgroupdriver=cgroupfs'], 'cgroup-parent': cgroupParent(lab, host) })
 
-const makePool = async (host: LabHost, bytes: number): Promise<void> => {
+const makePool = async (host: LabHost, bytes: number, kind: 'btrfs' | 'loop'): Promise<void> => {
   await host.exec(['mkdir', '-p', '/srv/pool'])
   await host.exec(['truncate', '--size', String(bytes), '/srv/pool.img'])
-  await host.exec(['mkfs.btrfs', '--quiet', '/srv/pool.img'])
+  await host.exec(kind === 'btrfs' ? ['mkfs.btrfs', '--quiet', '/srv/pool.img'] : ['mkfs.xfs', '-q', '/srv/pool.img'])
   await host.exec(['mount', '-o', 'loop,nodiscard', '/srv/pool.img', '/srv/pool'])
 }
 

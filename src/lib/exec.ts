@@ -145,4 +145,12 @@ const debianPackages: Readonly<Record<string, string>> = {
   umount: 'mount',
   losetup: 'mount',
   fallocate: 'util-linux',
+  fsfreeze: 'util-linux',
+  fstrim: 'util-linux',
+  blkid: 'util-linux',
+  mke2fs: 'e2fsprogs',
+  e2fsck: 'e2fsprogs',
+  resize2fs: 'e2fsprogs',
+  'mkfs.xfs': 'xfsprogs',
+  xfs_growfs: 'xfsprogs',
 }

@@ -22,7 +22,7 @@ export const streamSuite = (bench: BackendBench): void => {
 
     test('full, incremental, promoted, and back: contents and attributes the same, the way back incremental', async () => {
       const { backend, other } = bench
-      const id = await toBeMoved(256 * mib)
+      const id = await toBeMoved(48 * mib)
       const data = await bench.mounted(backend, id)
       await bench.hands.plantTree(data)
       await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
@@ -39,15 +39,15 @@ export const streamSuite = (bench: BackendBench): void => {
       expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
       expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
 
-      const promoted = await streamsOf(other).promote(id, 's2', { sizeBytes: 48 * mib })
-      expect(promoted.sizeBytes).toBe(48 * mib)
-      const again = await streamsOf(other).promote(id, 's2', { sizeBytes: 48 * mib })
+      const promoted = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
+      expect(promoted.sizeBytes).toBe(64 * mib)
+      const again = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
       expect(again.uuid).toBe(promoted.uuid)
       expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
       const there = await bench.mounted(other, id)
       expect(await bench.hands.describeTree(there)).toBe(await bench.hands.describeTree(data))
       await expect(
-        bench.hands.writeFile(join(there, 'past'), Buffer.alloc(32 * mib, 9), { flush: true }),
+        bench.hands.writeFile(join(there, 'past'), Buffer.alloc(48 * mib, 9), { flush: true }),
       ).rejects.toMatchObject(pastTheLimit)
       await bench.hands.rm(join(there, 'past'))
 

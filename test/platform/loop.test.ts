@@ -84,5 +84,5 @@ const makePool =
     }
   }
 
-backendSuite('loop on xfs, which shares extents', makePool('xfs'), { snapshots: false, streams: false })
-backendSuite('loop on ext4, by copies', makePool('ext4'), { snapshots: false, streams: false })
+backendSuite('loop on xfs, which shares extents', makePool('xfs'))
+backendSuite('loop on ext4, by copies', makePool('ext4'))

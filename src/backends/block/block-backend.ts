@@ -17,12 +17,17 @@ import { LiveDatasets } from './live-datasets.ts'
 import { MountCommand } from './mount-command.ts'
 import { Mounting } from './mounting.ts'
 import { missing, Notes, notesIn } from './notes.ts'
+import { Snapshots } from './snapshots.ts'
+import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
 import { Views } from './views.ts'
 
 /** A file system on a block device for each volume, over any provider; layout.ts says what lies where. */
 export class BlockBackend implements Backend {
   readonly spec: PoolSpec
+  readonly removals: Trash
+  readonly snapshots: Snapshots
+  readonly streams: Streams
   readonly resizing: ResizingFacet
   readonly #devices: BlockProvider
   readonly #fileSystem: VolumeFileSystem
@@ -31,14 +36,13 @@ export class BlockBackend implements Backend {
   readonly #records: Records
   readonly #reserve: Reserve
   readonly #notes: Notes
-  readonly #trash: Trash
   readonly #mounting: Mounting
   readonly #freeze: Freeze
   readonly #views: Views
   readonly #live: LiveDatasets
 
   constructor(
-    { spec, exec, logger: parentLogger }: BackendContext,
+    { spec, exec, logger: parentLogger, clock }: BackendContext,
     devices: BlockProvider,
     fileSystem: VolumeFileSystem,
   ) {
@@ -53,13 +57,21 @@ export class BlockBackend implements Backend {
     this.#records = new Records(layout)
     this.#reserve = new Reserve(layout.reserve, async () => {})
     this.#notes = new Notes(layout, this.#reserve)
-    this.#trash = new Trash(layout, devices, this.#reserve, logger)
+    this.removals = new Trash(layout, devices, this.#reserve, logger)
     this.#mounting = new Mounting(layout, devices, command, logger)
     this.#freeze = new Freeze(layout, this.#mounting, command, logger)
     this.#views = new Views(layout, command, logger)
     this.#live = new LiveDatasets({
-      ...{ layout, devices, fileSystem, notes: this.#notes, trash: this.#trash, mounting: this.#mounting },
+      ...{ layout, devices, fileSystem, notes: this.#notes, trash: this.removals, mounting: this.#mounting },
       ...{ fileSystems: this.#fileSystems, views: this.#views, template: this.#template },
+    })
+    this.snapshots = new Snapshots({
+      ...{ layout, devices, clock, notes: this.#notes, trash: this.removals, mounting: this.#mounting },
+      ...{ fileSystems: this.#fileSystems, views: this.#views, freeze: this.#freeze },
+    })
+    this.streams = new Streams({
+      ...{ layout, devices, clock, notes: this.#notes, trash: this.removals, live: this.#live },
+      ...{ snapshots: this.snapshots },
     })
     this.resizing = { resize: (id, sizeBytes) => this.#mounting.exclusively(id, () => this.#resize(id, sizeBytes)) }
   }
@@ -86,11 +98,11 @@ export class BlockBackend implements Backend {
     await this.#views.open()
     await this.#records.tidy()
     for (const name of (await readdir(this.#layout.volumes)).filter(isId)) await this.#dropMakings(volumeId(name))
-    this.#trash.sweep()
+    this.removals.sweep()
   }
 
   async close(): Promise<void> {
-    await this.#trash.close()
+    await this.removals.close()
     await this.#views.close()
     await this.#devices.close()
   }
@@ -148,15 +160,15 @@ export class BlockBackend implements Backend {
     }
     await this.#mounting.exclusively(id, async () => {
       await this.#mounting.refuseIfMounted(id)
-      await this.#trash.put(id, path)
+      await this.removals.put(id, path)
     })
   }
 
   async destroyLive(id: VolumeId): Promise<void> {
     await this.#mounting.exclusively(id, async () => {
       await this.#mounting.refuseIfMounted(id)
-      await this.#trash.put(id, this.#layout.live(id))
-      await this.#trash.put(id, this.#layout.making(id, 'live'))
+      await this.removals.put(id, this.#layout.live(id))
+      await this.removals.put(id, this.#layout.making(id, 'live'))
     })
   }
 
@@ -179,12 +191,12 @@ export class BlockBackend implements Backend {
   }
 
   settled(): Promise<void> {
-    return this.#trash.settled()
+    return this.removals.settled()
   }
 
   async #dropMakings(id: VolumeId): Promise<void> {
     for (const what of await notesIn(this.#layout.makings(id))) {
-      await this.#trash.put(id, this.#layout.making(id, what))
+      await this.removals.put(id, this.#layout.making(id, what))
     }
   }
 
@@ -192,8 +204,9 @@ export class BlockBackend implements Backend {
     return join(this.#layout.home, 'template')
   }
 
-  async #newestSnapshot(_id: VolumeId): Promise<string | null> {
-    return null
+  async #newestSnapshot(id: VolumeId): Promise<string | null> {
+    const all = await this.snapshots.all(id)
+    return all.toSorted((one, other) => one.note.sequence - other.note.sequence).at(-1)?.note.device ?? null
   }
 
   async #resize(id: VolumeId, sizeBytes: number): Promise<void> {

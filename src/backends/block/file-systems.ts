@@ -42,7 +42,10 @@ export class FileSystems {
     if (fileSystem === 'ext4') {
       // A larger journal would be shipped again and again; large devices get one of 1 GiB otherwise.
       const journal = sizeBytes >= 2048 * mib ? ['-J', 'size=64'] : []
-      const argv = ['mke2fs', '-q', '-t', 'ext4', '-b', '4096', '-m', '0', ...journal, '-d', template, path] as const
+      const argv = [
+        ...(['mke2fs', '-q', '-t', 'ext4', '-b', '4096', '-m', '0', '-E', 'lazy_journal_init=1'] as const),
+        ...[...journal, '-d', template, path],
+      ] as const
       await this.#exec.run(argv, { timeoutMs: 10 * minute })
       return
     }

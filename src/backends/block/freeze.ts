@@ -30,6 +30,7 @@ export class Freeze {
     return this.#mounting.exclusively(id, async () => {
       const path = await this.#mounting.reach(device)
       if (path === null) return work(false)
+      await this.#command.trim(path)
       // A crash of the kernel thaws by itself: the marker need not be durable.
       await writeFile(this.#layout.frozen(id), '')
       try {

@@ -1,4 +1,4 @@
-import { DroverError } from '../../domain/errors.ts'
+import { DroverError, hasCode } from '../../domain/errors.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
 import type { BlockProvider, VolumeFileSystem } from './device.ts'
 import { mountOptions } from './file-systems.ts'
@@ -7,6 +7,7 @@ const busy = /target is busy|Device or resource busy/
 const notMounted = /: not mounted|not mounted/
 const notFrozen = /Invalid argument/
 const minute = 60_000
+const trimMs = 10_000
 
 /** argv in, typed errors out: mount, umount, fsfreeze, sync. */
 export class MountCommand {
@@ -69,6 +70,16 @@ export class MountCommand {
       await this.#exec.run(['fsfreeze', '--unfreeze', path])
     } catch (error) {
       if (!(error instanceof CommandError) || !notFrozen.test(error.stderr)) throw error
+    }
+  }
+
+  /** Gives back what deleted files held, so that it is neither kept nor sent; an attempt, no more. */
+  async trim(path: string): Promise<void> {
+    await this.sync(path)
+    try {
+      await this.#exec.run(['fstrim', '--minimum', '64KiB', path], { timeoutMs: trimMs })
+    } catch (error) {
+      if (!(error instanceof CommandError) && !hasCode(error, 'TIMED_OUT')) throw error
     }
   }
 

@@ -21,6 +21,7 @@ export class Trash {
   readonly #reserve: Reserve
   readonly #logger: Logger
   #closing = false
+  #waiting = 0
   #work: Promise<void> = Promise.resolve()
 
   constructor(layout: Layout, devices: BlockProvider, reserve: Reserve, logger: Logger) {
@@ -47,7 +48,23 @@ export class Trash {
 
   /** Starts on what lies in trash/, after what is being worked on. */
   sweep(): void {
-    this.#work = this.#work.then(() => this.#empty())
+    this.#waiting += 1
+    this.#work = this.#work
+      .then(() => this.#empty())
+      .finally(() => {
+        this.#waiting -= 1
+      })
+  }
+
+  /** Entries that nobody works on: their removal ended badly. */
+  async stuck(): Promise<string[]> {
+    const entries = await this.#entries()
+    return this.#waiting > 0 ? [] : entries
+  }
+
+  async retry(): Promise<void> {
+    this.sweep()
+    await this.settled()
   }
 
   settled(): Promise<void> {
@@ -60,8 +77,7 @@ export class Trash {
   }
 
   async #empty(): Promise<void> {
-    const names = await readdir(this.#layout.trash).catch((): string[] => [])
-    for (const name of names.filter((each) => entryShape.test(each))) {
+    for (const name of await this.#entries()) {
       if (this.#closing) return
       const entry = join(this.#layout.trash, name)
       try {
@@ -76,6 +92,11 @@ export class Trash {
     } catch (error) {
       this.#logger.warn({ err: error }, 'no room could be set aside for notes of a full pool')
     }
+  }
+
+  async #entries(): Promise<string[]> {
+    const names = await readdir(this.#layout.trash).catch((): string[] => [])
+    return names.filter((name) => entryShape.test(name))
   }
 
   async #devicesOf(entry: string): Promise<string[]> {

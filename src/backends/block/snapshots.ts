@@ -1,0 +1,210 @@
+import { randomUUID } from 'node:crypto'
+import type { SnapshotRecord } from '../../domain/dataset.ts'
+import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import { type Clock, isoNow } from '../../lib/clock.ts'
+import type { SnapshotFacet } from '../backend.ts'
+import type { BlockProvider, LiveNote, SnapshotNote } from './device.ts'
+import { differences, type Range } from './differences.ts'
+import type { FileSystems } from './file-systems.ts'
+import type { Freeze } from './freeze.ts'
+import type { Layout } from './layout.ts'
+import type { Mounting } from './mounting.ts'
+import { missing, type Notes, notesIn, readNote } from './notes.ts'
+import { isSameTree } from './same-tree.ts'
+import type { Trash } from './trash.ts'
+import type { Views } from './views.ts'
+
+/** So much a file system writes for itself (superblock, journal): no estimate of what changed counts it. */
+const noiseBytes = 64 * 1024
+/** Beyond so many ranges that differ nothing is looked at any closer: it has changed. */
+const mostRanges = 4_096
+
+interface Parts {
+  readonly layout: Layout
+  readonly devices: BlockProvider
+  readonly notes: Notes
+  readonly trash: Trash
+  readonly mounting: Mounting
+  readonly freeze: Freeze
+  readonly fileSystems: FileSystems
+  readonly views: Views
+  readonly clock: Clock
+}
+
+/**
+ * Snapshots are sealed clones of the live device, taken while its file system is frozen, or mounted nowhere and clean. A seal's mark (see
+ * device.ts) is the `generation` of the record: a base is intact exactly while device, seal and mark are still the recorded ones.
+ */
+export class Snapshots implements SnapshotFacet {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  async create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord> {
+    const { layout, devices, notes, trash, mounting, clock } = this.#parts
+    const path = layout.snapshot(id, name)
+    const existing = await readNote<SnapshotNote>(path)
+    if (existing !== null) {
+      const mark = await devices.mark(existing.device)
+      if (mark !== null) return asRecord(name, existing, origin, mark)
+      throw new DroverError(
+        'DIVERGED',
+        `snapshot ${name} of volume ${id} is gone, or was made writable by somebody; it is left alone, use another name`,
+      )
+    }
+    const live = await mounting.note(id)
+    if (live === null) throw missing(layout.live(id))
+    const what = `snapshot-${name}`
+    await trash.put(id, layout.making(id, what))
+    const uuid = randomUUID()
+    const note: SnapshotNote = {
+      ...{ uuid, streamUuid: uuid, device: randomUUID(), fileSystem: live.fileSystem, liveUuid: live.uuid },
+      ...{ createdAt: isoNow(clock), sequence: await this.nextSequence(id), volumeId: id },
+    }
+    const making = await notes.begin(id, what, note)
+    await this.#cloneLive(id, live, note.device)
+    const mark = await devices.seal(note.device)
+    await notes.commit(id, making, path)
+    return asRecord(name, note, origin, mark)
+  }
+
+  async list(id: VolumeId): Promise<SnapshotRecord[]> {
+    const found: { sequence: number; record: SnapshotRecord }[] = []
+    for (const { name, note } of await this.all(id)) {
+      const mark = await this.#parts.devices.mark(note.device)
+      // A seal that somebody broke makes it no snapshot any more.
+      if (mark !== null) found.push({ sequence: note.sequence, record: asRecord(name, note, 'user', mark) })
+    }
+    return found.toSorted((one, other) => one.sequence - other.sequence).map(({ record }) => record)
+  }
+
+  async destroy(id: VolumeId, name: string): Promise<void> {
+    await this.#parts.trash.put(id, this.#parts.layout.snapshot(id, name))
+  }
+
+  async intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean> {
+    const note = await readNote<SnapshotNote>(this.#parts.layout.snapshot(id, recorded.name))
+    if (note === null || note.uuid !== recorded.uuid || note.streamUuid !== recorded.streamUuid) return false
+    return (await this.#parts.devices.mark(note.device)) === recorded.generation
+  }
+
+  /** Files of a device that is no longer what it was are shown as they are now. */
+  async withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T> {
+    const note = await this.#mustFind(id, name)
+    return this.#parts.views.show(note.device, note.fileSystem, 'view', use)
+  }
+
+  async changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number> {
+    const { devices, mounting, layout } = this.#parts
+    const live = await mounting.note(id)
+    if (live === null) throw missing(layout.live(id))
+    const note = await this.#mustFind(id, since.name)
+    await mounting.sync(live)
+    let bytes = 0
+    for await (const { start, end } of this.#differences(live.device, note.device)) bytes += end - start
+    if (bytes > noiseBytes) return bytes
+    return (await devices.sizeBytes(live.device)) === (await devices.sizeBytes(note.device)) ? 0 : bytes
+  }
+
+  async unchangedSince(id: VolumeId, name: string): Promise<boolean> {
+    const { devices, mounting, layout, views } = this.#parts
+    const live = await mounting.note(id)
+    if (live === null || (await devices.sizeBytes(live.device)) === null) throw missing(layout.live(id))
+    const note = await this.#mustFind(id, name)
+    if (note.liveUuid !== live.uuid || (await devices.mark(note.device)) === null) return false
+    if ((await devices.sizeBytes(live.device)) !== (await devices.sizeBytes(note.device))) return false
+    return this.#withStill(id, live, async (probe) => {
+      const ranges: Range[] = []
+      for await (const range of this.#differences(probe, note.device)) {
+        ranges.push(range)
+        if (ranges.length > mostRanges) return false
+      }
+      if (ranges.length === 0) return true
+      return views.show(probe, live.fileSystem, 'view', (now) =>
+        views.show(note.device, note.fileSystem, 'view', async (then) => isSameTree(now, then, ranges)),
+      )
+    })
+  }
+
+  /** The notes of all snapshots, unordered. */
+  async all(id: VolumeId): Promise<{ name: string; note: SnapshotNote }[]> {
+    const { layout } = this.#parts
+    const found = await Promise.all(
+      (await notesIn(layout.snapshots(id))).map(async (name) => {
+        const note = await readNote<SnapshotNote>(layout.snapshot(id, name))
+        return note === null ? null : { name, note }
+      }),
+    )
+    return found.filter((each) => each !== null)
+  }
+
+  async nextSequence(id: VolumeId): Promise<number> {
+    return Math.max(0, ...(await this.all(id)).map(({ note }) => note.sequence)) + 1
+  }
+
+  async #mustFind(id: VolumeId, name: string): Promise<SnapshotNote> {
+    const path = this.#parts.layout.snapshot(id, name)
+    const note = await readNote<SnapshotNote>(path)
+    if (note === null || (await this.#parts.devices.sizeBytes(note.device)) === null) throw missing(path)
+    return note
+  }
+
+  /** What is mounted is frozen for it; what is not is first brought to where nothing waits in its journal. */
+  async #cloneLive(id: VolumeId, live: LiveNote, to: string): Promise<void> {
+    await this.#parts.freeze.hold(id, live.device, async (isMounted) => {
+      if (!isMounted) await this.#replay(live)
+      await this.#parts.devices.clone(live.device, to)
+    })
+  }
+
+  async #replay({ device, fileSystem }: LiveNote): Promise<void> {
+    const { fileSystems, devices, views } = this.#parts
+    if (await fileSystems.isClean(fileSystem, devices.path(device))) return
+    await views.show(device, fileSystem, 'writable', async () => {})
+  }
+
+  /** A device that shows the live dataset as it is now and that nobody writes to, for as long as `work` takes. */
+  async #withStill<T>(id: VolumeId, live: LiveNote, work: (device: string) => Promise<T>): Promise<T> {
+    const { layout, notes, trash, freeze, devices, mounting } = this.#parts
+    if ((await mounting.reach(live.device)) === null) {
+      const found = await freeze.hold(id, live.device, async (isMounted) => {
+        if (isMounted) return null
+        await this.#replay(live)
+        await devices.sync(live.device)
+        return { value: await work(live.device) }
+      })
+      if (found !== null) return found.value
+    }
+    const device = randomUUID()
+    const what = `probe-${device}`
+    await notes.begin(id, what, { device })
+    try {
+      await this.#cloneLive(id, live, device)
+      return await work(device)
+    } finally {
+      await trash.put(id, layout.making(id, what))
+    }
+  }
+
+  #differences(one: string, other: string): AsyncGenerator<Range, void> {
+    const { devices } = this.#parts
+    return differences(devices.path(one), devices.path(other), devices.sharesExtents)
+  }
+}
+
+export const asRecord = (
+  name: string,
+  note: SnapshotNote,
+  origin: SnapshotRecord['origin'],
+  generation: number,
+): SnapshotRecord => ({
+  name,
+  uuid: note.uuid,
+  streamUuid: note.streamUuid,
+  generation,
+  createdAt: note.createdAt,
+  origin,
+})

@@ -1,0 +1,119 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { crc32 } from 'node:zlib'
+import { isErrno, writeJsonDurably } from '../../../lib/files.ts'
+import {
+  dataHeadBytes,
+  endBytes,
+  kind,
+  longestExtent,
+  longestHead,
+  magic,
+  type StreamHead,
+  Tally,
+  zerosBytes,
+} from './format.ts'
+import type { Input } from './pipes.ts'
+
+export interface ReceiveOrder {
+  /** Holds the base's bytes, or is empty. */
+  readonly path: string
+  /** What the device there was cloned from; null: it is blank. */
+  readonly baseUuid: string | null
+  /** Written last, when the stream's end has proved it: the head. */
+  readonly proofPath: string
+}
+
+/** @throws Error when the stream is not whole, or not for this device */
+export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<void> => {
+  const tally = new Tally()
+  const head = await readHead(input, tally)
+  if (head.baseUuid !== order.baseUuid) {
+    throw new Error(
+      `the stream goes upon ${head.baseUuid ?? 'nothing'}, and the device holds ${order.baseUuid ?? 'nothing'}`,
+    )
+  }
+  const file = await open(order.path, 'r+')
+  try {
+    await sizeTo(file, head.sizeBytes)
+    await readExtents(input, tally, file, head)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await writeJsonDurably(order.proofPath, head)
+}
+
+const readHead = async (input: Input, tally: Tally): Promise<StreamHead> => {
+  const opening = Buffer.from(await input.take(magic.length + 4))
+  if (!opening.subarray(0, magic.length).equals(magic)) throw new Error('this is no stream of blocks of version 1')
+  const length = opening.readUInt32LE(magic.length)
+  if (length > longestHead) throw new Error(`the stream has a head of ${length} bytes`)
+  const text = Buffer.from(await input.take(length))
+  tally.head(Buffer.concat([opening, text]))
+  const head: unknown = JSON.parse(text.toString())
+  if (isHead(head)) return head
+  throw new Error('the head of the stream is not understood')
+}
+
+const isHead = (value: unknown): value is StreamHead =>
+  typeof value === 'object' &&
+  value !== null &&
+  'streamUuid' in value &&
+  typeof value.streamUuid === 'string' &&
+  'baseUuid' in value &&
+  (value.baseUuid === null || typeof value.baseUuid === 'string') &&
+  'sizeBytes' in value &&
+  Number.isSafeInteger(value.sizeBytes) &&
+  'fileSystem' in value &&
+  (value.fileSystem === 'ext4' || value.fileSystem === 'xfs')
+
+const readExtents = async (input: Input, tally: Tally, file: FileHandle, head: StreamHead): Promise<void> => {
+  for (let at = 0; ; ) {
+    const [which = 0] = await input.peek(1)
+    if (which === kind.end) {
+      const said = Buffer.from(await input.take(endBytes))
+      if (!said.equals(tally.end())) throw new Error('the stream ended otherwise than it went: it is not whole')
+      if (!(await input.isEnd())) throw new Error('the stream goes on after its end')
+      return
+    }
+    if (which !== kind.data && which !== kind.zeros) throw new Error(`the stream has an extent of kind ${which}`)
+    const start = Buffer.from(await input.take(which === kind.data ? dataHeadBytes : zerosBytes))
+    const offset = Number(start.readBigUInt64LE(1))
+    const length = which === kind.data ? start.readUInt32LE(9) : Number(start.readBigUInt64LE(9))
+    const isSane = offset >= at && length > 0 && offset + length <= head.sizeBytes
+    if (!isSane || (which === kind.data && length > longestExtent))
+      throw new Error('the stream has an extent out of place')
+    tally.extent(start)
+    if (which === kind.zeros) await writeZeros(file, offset, length)
+    else {
+      const bytes = await input.take(length)
+      if (crc32(bytes) !== start.readUInt32LE(13)) throw new Error(`the extent at ${offset} was damaged on its way`)
+      await writeWhole(file, bytes, offset)
+    }
+    at = offset + length
+  }
+}
+
+const zeroBytes = Buffer.alloc(longestExtent)
+
+/** Written, not punched: a device of any provider takes it. What is sparse stays so in a full stream, which has none of these. */
+const writeZeros = async (file: FileHandle, offset: number, length: number): Promise<void> => {
+  for (let done = 0; done < length; done += zeroBytes.length) {
+    await writeWhole(file, zeroBytes.subarray(0, Math.min(zeroBytes.length, length - done)), offset + done)
+  }
+}
+
+const writeWhole = async (file: FileHandle, bytes: Buffer, offset: number): Promise<void> => {
+  for (let done = 0; done < bytes.length; ) {
+    done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
+  }
+}
+
+/** A file gets the size of what is sent; a block device has to be as large already. */
+const sizeTo = async (file: FileHandle, sizeBytes: number): Promise<void> => {
+  try {
+    await file.truncate(sizeBytes)
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL')) throw error
+  }
+}
