@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
 import type { TlsIdentity } from '../src/migrate/transfer.ts'
 import type { BareOrder, BareReport } from './bare-end.ts'
-import { type Method, receiveArgv, sendArgv } from './transfer-methods.ts'
+import { type Method, receiveArgv, sendArgvOf } from './transfer-methods.ts'
 import { run } from './transfer-pools.ts'
 
 /** `btrfs send` to `btrfs receive` through a TLS pipe between two processes, which are kept, as Drover keeps its own. */
@@ -27,7 +27,7 @@ export const startBareTransfer = (identities: {
     method: async (job) => {
       const startedAt = performance.now()
       const listening = hear(ends.send, 'listening')
-      tell(ends.send, { kind: 'send', argv: sendArgv(job), identity: identities.a, peerHostId: 'b' })
+      tell(ends.send, { kind: 'send', argv: sendArgvOf(job), identity: identities.a, peerHostId: 'b' })
       const { port } = await listening
       const done = Promise.all([hear(ends.send, 'done'), hear(ends.receive, 'done')])
       tell(ends.receive, { kind: 'receive', argv: receiveArgv(job), identity: identities.b, peerHostId: 'a', port })

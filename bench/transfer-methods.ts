@@ -2,6 +2,11 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
+import type { Argv } from '../src/backends/backend.ts'
+import { BtrfsCommand } from '../src/backends/btrfs/btrfs-command.ts'
+import { sendArgv, streamVersion } from '../src/backends/btrfs/stream-version.ts'
+import { createExec } from '../src/lib/exec.ts'
+import { silentLogger } from '../src/lib/logger.ts'
 import { freePort, type TestHost } from '../test/unit/transfer/hosts.ts'
 import { run } from './transfer-pools.ts'
 
@@ -42,16 +47,11 @@ const cpuSeconds = (): number => {
   return ticks / ticksPerSecond
 }
 
-type Argv = readonly [string, ...string[]]
-
-export const sendArgv = (job: Job): Argv => [
-  'btrfs',
-  'send',
-  '-q',
-  ...(job.parent === null ? [] : ['-p', job.parent]),
-  job.snapshot,
-]
 export const receiveArgv = (job: Job): Argv => ['btrfs', 'receive', '-q', '-e', job.into]
+
+/** What a pool of this machine asks for of another one like it. */
+const version = await streamVersion(new BtrfsCommand(createExec(silentLogger)))
+export const sendArgvOf = (job: Job): Argv => sendArgv(job.snapshot, job.parent, version)
 
 const shell = (script: string, ...args: string[]) =>
   spawn('sh', ['-c', script, 'sh', ...args], { stdio: ['ignore', 'ignore', 'inherit'] })
@@ -81,7 +81,11 @@ export const socatFloor: Method = async (job, before) => {
   while (!listens(Number(port))) await new Promise((resolve) => setTimeout(resolve, 2))
   const startedAt = performance.now()
   before?.()
-  const send = shell('port=$1; shift; "$@" | socat -b 1048576 - TCP:127.0.0.1:$port', port, ...sendArgv(job))
+  const send = shell(
+    'port=$1; shift; "$@" | socat -b 1048576 - TCP:127.0.0.1:$port',
+    port,
+    ...sendArgv(job.snapshot, job.parent, 1),
+  )
   await Promise.all([received, ended(send, 'send')])
   run('sync', '-f', job.into)
   return { ms: performance.now() - startedAt, bytes: 0, cpuSeconds: cpuSeconds() - cpuBefore }
@@ -102,7 +106,7 @@ export const droverTransfer =
     const received = await target.service.receive({ ...common, argv: receiveArgv(job), peerHostId: 'a' })
     const sent = await source.service.send({
       ...common,
-      argv: sendArgv(job),
+      argv: sendArgvOf(job),
       peerHostId: 'b',
       address: target.address,
       bwlimitBytes: null,

@@ -159,8 +159,10 @@ export type Argv = readonly [string, ...string[]]
 export interface StreamFacet {
   /** Streams of the same format can be received by each other's pools. */
   readonly format: string
-  /** Full without a base. Both are snapshots of this volume. */
-  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv | Promise<Argv>
+  /** The newest version of the format that this pool reads and writes, and all before it; absent: 1. */
+  readonly version?: number
+  /** Full without a base. Both are snapshots of this volume. @param version what the other pool reads */
+  sendCommand(id: VolumeId, snapshot: string, base: string | null, version?: number): Argv | Promise<Argv>
   /**
    * Makes an empty place `partial` for it (named after the move) and clears what an earlier try left there. `baseUuid` is the stream
    * identity of the snapshot here that the stream goes upon; null or left out: it is whole. Where the stream itself names its base

@@ -190,7 +190,8 @@ export interface Agent {
     },
   ): Promise<void>
   hasImage(args: { imageId: string }): Promise<boolean>
-  receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string }>
+  /** `streamVersion`: the newest of the pool's stream format that it reads. */
+  receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string; streamVersion: number }>
   /** Proves what arrived, and what it was received upon (`baseUuid`: its stream identity; null: nothing), then records it. */
   received(
     args: MoveCommand & { sessionId: string; name: string; streamUuid: string; baseUuid: string | null },
@@ -261,6 +262,7 @@ export interface SendArgs {
   readonly base: string | null
   readonly targetHostId: HostId
   readonly dataAddress: string
+  readonly streamVersion: number
   readonly plain: boolean
   readonly ticket: string
   readonly bwlimitBytes: number | null

@@ -161,7 +161,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     hasImage: ({ imageId }) => runtime.hasImage(imageId),
     receive: async (args) => {
       await startReceive(target, transfers, sessions, args)
-      return { dataAddress: parts.dataAddress() }
+      return { dataAddress: parts.dataAddress(), streamVersion: await target.streamVersion(args) }
     },
     received: async (args) => {
       await sessions.result(args.sessionId)
@@ -240,7 +240,7 @@ const startSend = async (
   if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
   const transfer = await transfers.send({
     sessionId: args.sessionId,
-    argv: await backend.streams.sendCommand(args.volumeId, args.snapshot, args.base),
+    argv: await backend.streams.sendCommand(args.volumeId, args.snapshot, args.base, args.streamVersion),
     peerHostId: args.targetHostId,
     address: args.dataAddress,
     plain: args.plain,

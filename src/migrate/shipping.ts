@@ -28,6 +28,7 @@ const pausesMs = (final: boolean): readonly number[] => (final ? [1_000] : [1_00
 interface Opened {
   readonly sessionId: string
   readonly dataAddress: string
+  readonly streamVersion: number
   readonly plain: boolean
   readonly ticket: string
 }
@@ -41,12 +42,12 @@ export const openSession = async (
   // What is packed goes through our processes, and through TLS with them.
   const plain = parts.trusted(context.sourceHost, context.targetHost) && context.move.request.compress !== 'zstd'
   const ticket = randomBytes(24).toString('hex')
-  const { dataAddress } = await target.receive({
+  const { dataAddress, streamVersion } = await target.receive({
     ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
     baseUuid: base?.streamUuid ?? null,
     patienceMs: patienceMs(final),
   })
-  return { sessionId, dataAddress, plain, ticket }
+  return { sessionId, dataAddress, streamVersion, plain, ticket }
 }
 
 /**
@@ -94,13 +95,13 @@ const shipOnce = async (
   context: MoveContext,
   shipment: Shipment,
   snapshot: SnapshotRecord,
-  { sessionId, dataAddress, plain, ticket }: Opened,
+  { sessionId, dataAddress, streamVersion, plain, ticket }: Opened,
 ): Promise<TransferStatus> => {
   const { source, target, command, move } = context
   const { final, name, base } = shipment
   const order = {
     ...{ ...command, sessionId, snapshot: name, base: base?.name ?? null, targetHostId: context.targetHost.id },
-    ...{ dataAddress, plain, ticket, bwlimitBytes: move.request.bwlimitBytes ?? null },
+    ...{ dataAddress, streamVersion, plain, ticket, bwlimitBytes: move.request.bwlimitBytes ?? null },
     ...{ compress: move.request.compress ?? 'none', patienceMs: patienceMs(final) },
   }
   await patiently(context, final, () => source.send(order))

@@ -100,6 +100,11 @@ export class TargetSide {
     return this.#host.held(args.volumeId)
   }
 
+  async streamVersion(args: MoveCommand): Promise<number> {
+    const { backend } = await heldIn(this.#host, args, 'receiving')
+    return backend.streams?.version ?? 1
+  }
+
   /** Where the stream goes: the command that reads it. */
   async prepareReceive(args: MoveCommand & { baseUuid?: string | null }): Promise<readonly [string, ...string[]]> {
     return exclusively(this.#host, args, async () => {

@@ -92,7 +92,7 @@ export const streamSuite = (bench: BackendBench): void => {
       await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(8 * mib, 3))
       const sent = await snapshotsOf(backend).create(id, 's', 'move')
       const receive = await streamsOf(other).prepareReceive(id, 'move1')
-      const send = await streamsOf(backend).sendCommand(id, 's', null)
+      const send = await streamsOf(backend).sendCommand(id, 's', null, streamsOf(other).version)
       const { codes } = await bench.hands.pipe(send, receive, { cut: true })
       expect(codes[1]).not.toBe(0)
       await expect(streamsOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)).rejects.toMatchObject({
@@ -163,7 +163,8 @@ const pipe = async (
   baseUuid: string | null = null,
 ) => {
   const receive = await streamsOf(to).prepareReceive(id, 'move1', baseUuid)
-  const { codes, bytes } = await bench.hands.pipe(await streamsOf(from).sendCommand(id, name, base), receive)
+  const send = await streamsOf(from).sendCommand(id, name, base, streamsOf(to).version)
+  const { codes, bytes } = await bench.hands.pipe(send, receive)
   expect(codes).toEqual([0, 0])
   return bytes
 }

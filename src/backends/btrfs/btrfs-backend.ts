@@ -70,6 +70,7 @@ export class BtrfsBackend implements Backend {
     }
     await syncDirectory(this.#layout.where)
     await this.#records.tidy()
+    await this.streams.open()
     await this.#command.list(this.#layout.volumes, 'below')
     this.removals.sweep()
   }

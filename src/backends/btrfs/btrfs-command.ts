@@ -11,6 +11,7 @@ import {
   parseQgroups,
   parseShow,
   parseStreamHead,
+  parseVersion,
   type QgroupUsage,
   type SubvolumeInfo,
 } from './parse.ts'
@@ -32,6 +33,11 @@ export class BtrfsCommand {
 
   constructor(exec: Exec) {
     this.#exec = exec
+  }
+
+  /** Of btrfs-progs; null when it does not say. */
+  async version(): Promise<{ major: number; minor: number } | null> {
+    return parseVersion((await this.#exec.run(['btrfs', '--version'])).stdout)
   }
 
   /** Null when there is no subvolume at the path. */

@@ -133,3 +133,9 @@ export const parseStreamHead = (bytes: Buffer): { uuid: string; changed: number 
 }
 
 const formatUuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+
+/** `btrfs --version`, such as `btrfs-progs v6.2`. */
+export const parseVersion = (stdout: string): { major: number; minor: number } | null => {
+  const [, major, minor] = /^btrfs-progs v(\d+)\.(\d+)/m.exec(stdout) ?? []
+  return major === undefined || minor === undefined ? null : { major: Number(major), minor: Number(minor) }
+}

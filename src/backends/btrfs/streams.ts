@@ -10,14 +10,16 @@ import { type Layout, subvolumeName } from './layout.ts'
 import type { LiveDatasets } from './live-datasets.ts'
 import type { SubvolumeInfo } from './parse.ts'
 import { missing, namesIn, type Snapshots } from './snapshots.ts'
+import { sendArgv, streamVersion } from './stream-version.ts'
 import type { Trash } from './trash.ts'
 
 /**
- * Streams of `btrfs send`. The tools' own protocol version 1: any kernel and btrfs-progs of Debian 12 or later reads it, and
- * version 2 would only pay for compressed pools.
+ * Streams of `btrfs send`, in version 2 where kernel and btrfs-progs at both ends know it: it writes files in pieces of 128 KiB instead of 48 KiB,
+ * a quarter of the receiver's CPU less.
  */
 export class Streams implements StreamFacet {
-  readonly format = 'btrfs-send-1'
+  readonly format = 'btrfs-send'
+  #version: 1 | 2 = 1
   readonly #layout: Layout
   readonly #command: BtrfsCommand
   readonly #snapshots: Snapshots
@@ -32,9 +34,17 @@ export class Streams implements StreamFacet {
     this.#trash = trash
   }
 
-  sendCommand(id: VolumeId, snapshot: string, base: string | null): Argv {
-    const parent = base === null ? [] : ['-p', this.#layout.snapshot(id, base)]
-    return ['btrfs', 'send', '-q', ...parent, this.#layout.snapshot(id, snapshot)]
+  get version(): 1 | 2 {
+    return this.#version
+  }
+
+  async open(): Promise<void> {
+    this.#version = await streamVersion(this.#command)
+  }
+
+  sendCommand(id: VolumeId, snapshot: string, base: string | null, version = 1): Argv {
+    const parent = base === null ? null : this.#layout.snapshot(id, base)
+    return sendArgv(this.#layout.snapshot(id, snapshot), parent, version >= 2 ? this.#version : 1)
   }
 
   async prepareReceive(id: VolumeId, partial: string): Promise<Argv> {

@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest'
-import { parseList, parseMarker, parseQgroups, parseShow, parseStreamHead } from '../../../src/backends/btrfs/parse.ts'
+import {
+  parseList,
+  parseMarker,
+  parseQgroups,
+  parseShow,
+  parseStreamHead,
+  parseVersion,
+} from '../../../src/backends/btrfs/parse.ts'
 
 const show = `outer/pool/live
 \tName: \t\t\tlive
@@ -85,4 +92,12 @@ test('stream head', () => {
   expect(parseStreamHead(head)).toEqual({ uuid: '1eea39c9-9dab-494d-88c0-6e81b12095c2', changed: 10 })
   for (let length = 0; length < head.length; length += 1) expect(parseStreamHead(head.subarray(0, length))).toBeNull()
   expect(() => parseStreamHead(Buffer.alloc(64))).toThrow(/not understood/)
+})
+
+test.each([
+  ['btrfs-progs v6.2 \n', { major: 6, minor: 2 }],
+  ['btrfs-progs v5.10.1\n-EXPERIMENTAL\n', { major: 5, minor: 10 }],
+  ['something else\n', null],
+])('the version of btrfs-progs: %j', (stdout, expected) => {
+  expect(parseVersion(stdout)).toEqual(expected)
 })
