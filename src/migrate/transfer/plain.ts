@@ -41,7 +41,7 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
     if (spec.bwlimitBytes === null) command = handOver(spec, data)
     else {
       const bucket = createTokenBucket(spec.bwlimitBytes, task.clock)
-      const source = await startSource(spec.argv, Math.min(pieceBytes, bucket.pieceBytes), 0)
+      const source = startSource(spec.argv, Math.min(pieceBytes, bucket.pieceBytes), 0)
       command = source.command
       await Promise.race([pumpLimited(source, data, bucket), verdict.failed, task.aborted])
     }

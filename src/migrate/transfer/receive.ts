@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { ReceiveSpec, TransferResult } from '../transfer.ts'
-import { type StreamCommand, startCommand } from './command.ts'
+import { type Reader, startReader } from './command-pipe.ts'
 import { asStreamFailure, isStranger, linkLost, streamFailed } from './failure.ts'
 import { closeGently } from './link.ts'
 import { formatMessage } from './messages.ts'
@@ -52,7 +52,7 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
   const stream = Promise.withResolvers<{ bytes: number; digest: string }>()
   stream.promise.catch(() => {})
   const doneHeard = Promise.withResolvers<void>()
-  let command: StreamCommand | null = null
+  let reader: Reader | null = null
   let arriving: ArrivingStream | null = null
   let current: { link: TLSSocket; over: Arriving } | null = null
   let verdict: string | null = null
@@ -72,13 +72,11 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
     Math.min(1_000, patienceMs / 4),
   )
 
-  const start = (): StreamCommand => {
-    if (command !== null) return command
-    const started = startCommand(spec.argv, 'pipe', 'ignore')
-    const { stdin } = started.child
-    if (stdin === null) throw new Error('the command has no input')
-    command = started
-    const end = started.ended.then(() => {
+  const start = (): Reader => {
+    if (reader !== null) return reader
+    const started = startReader(spec.argv)
+    reader = started
+    const end = started.command.ended.then(() => {
       // Its end before that of the stream is a failure, whatever it says.
       if (arriving?.claimed !== true) throw streamFailed(`${spec.argv.join(' ')} ended before the stream did`)
     })
@@ -86,10 +84,10 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
     return started
   }
   const accept = (link: TLSSocket, over: Arriving, key: Buffer, number: number): ArrivingStream | null => {
-    const { stdin } = start().child
-    if (stdin === null || number <= lastNumber) return null
+    const { input } = start()
+    if (number <= lastNumber) return null
     if (arriving !== null && !timingSafeEqual(arriving.key, key)) return null
-    arriving ??= createArrivingStream(stdin, key, {
+    arriving ??= createArrivingStream(input, key, {
       progress: task.progress,
       drained: () => current?.link.resume(),
       ended: stream.resolve,
@@ -145,9 +143,9 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
     offer,
     /** Hands the rest to the command, awaits its end, and tells the sender until it has heard. */
     async conclude(claimed: { bytes: number; digest: string }): Promise<void> {
-      const running = start()
-      await Promise.race([arriving?.finish(), running.ended, failed.promise, task.aborted])
-      await Promise.race([running.ended, failed.promise, task.aborted])
+      const { command } = start()
+      await Promise.race([arriving?.finish(), command.ended, failed.promise, task.aborted])
+      await Promise.race([command.ended, failed.promise, task.aborted])
       verdict = formatMessage({ kind: 'ok', ...claimed })
       current?.link.write(verdict)
       // Decided; who never says that he heard has gone.
@@ -158,7 +156,7 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
     },
     async giveUp(message: string): Promise<void> {
       clearInterval(patience)
-      await command?.kill()
+      await reader?.command.kill()
       if (current === null) return
       current.over.release()
       const { link } = current

@@ -25,7 +25,7 @@ export const sendSecurely = async (spec: SendSpec, task: Task, open = dialSecure
   const bucket = spec.bwlimitBytes === null ? null : createTokenBucket(spec.bwlimitBytes, task.clock)
   const bodyBytes = Math.min(frameBytes - headerBytes, bucket?.pieceBytes ?? frameBytes)
   // The command starts at once: its first bytes wait in memory while the link is made.
-  const source = await startSource(spec.argv, bodyBytes, headerBytes, windowBytes)
+  const source = startSource(spec.argv, bodyBytes, headerBytes, windowBytes)
   const window = createReplayWindow(source)
   const session: SendSession = {
     ...{ window, bucket, command: source.command, peerHostId: spec.peerHostId },

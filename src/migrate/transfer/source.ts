@@ -1,6 +1,6 @@
 import type { Argv } from '../../backends/backend.ts'
-import { type StreamCommand, startCommand } from './command.ts'
-import { openLocalPipe } from './local-pipe.ts'
+import type { StreamCommand } from './command.ts'
+import { startWriter } from './command-pipe.ts'
 
 /** A command's output in frames of full size, read ahead by a few while the link is busy. Memory is the frames, no more. */
 export interface FrameSource {
@@ -24,12 +24,7 @@ const spare = 32
  * @param reserved bytes left free in front of each
  * @param heldBytes what the caller may keep unreleased; frames are made as they are needed
  */
-export const startSource = async (
-  argv: Argv,
-  bodyBytes: number,
-  reserved: number,
-  heldBytes = 0,
-): Promise<FrameSource> => {
+export const startSource = (argv: Argv, bodyBytes: number, reserved: number, heldBytes = 0): FrameSource => {
   const size = reserved + bodyBytes
   const most = readAhead + Math.floor(heldBytes / size)
   const free: Buffer[] = []
@@ -58,7 +53,7 @@ export const startSource = async (
     fill = reserved
     ready()
   }
-  const { ourEnd, commandEnd } = await openLocalPipe({
+  const { command, output } = startWriter(argv, {
     buffer: () => current.subarray(fill),
     callback: (count) => {
       fill += count
@@ -69,19 +64,17 @@ export const startSource = async (
       return mayRead()
     },
   })
-  const command = startCommand(argv, 'ignore', commandEnd)
-  commandEnd.destroy()
-  ourEnd.on('end', () => {
+  output.on('end', () => {
     if (fill > reserved) push()
     ended = true
     ready()
   })
-  ourEnd.on('error', (error) => {
+  output.on('error', (error) => {
     failure = error
     ready()
   })
   const goOn = () => {
-    if (!ended && mayRead()) ourEnd.resume()
+    if (!ended && mayRead()) output.resume()
   }
   return {
     command,
