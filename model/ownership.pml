@@ -8,7 +8,7 @@
  * from then on none does, and every run must come to rest with one writer who holds every acknowledged write.
  *
  * -DRESTORE: the store may be put back to an old copy, once. -DROLLBACK: so may the disk of a host. -DMISSING: a target may lose
- * what it prepared. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. A rule is broken by its -DBREAK_ define.
+ * what it prepared. -DDEAD: it may be lost for good before it takes. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. A rule is broken by its -DBREAK_ define.
  */
 
 #ifndef WRITES
@@ -384,6 +384,15 @@ inline target_of(h, mv) {
 #ifdef MISSING
 bit any_lost;
 #endif
+#ifdef DEAD
+byte dead; /* the host that is lost for good, machine and disk, + 1 */
+#define IS_DEAD(h) (dead == (h) + 1)
+/* Spin allows no argument of a process in it; `init` starts hosts as 1 to 3, engines as 4 to 6. */
+#define LIVES(n) provided (dead != n)
+#else
+#define LIVES(n)
+#define IS_DEAD(h) 0
+#endif
 #ifdef ROLLBACK
 byte rolled_back, saved_of, saved_epoch, saved_seen, saved_ended, saved_data;
 #endif
@@ -433,7 +442,7 @@ inline cut_off(h, mv) {
 }
 
 /* A Docker engine, which restarts containers by itself at any time (people start others): each writes once it has the volume mounted. */
-proctype engine(byte h) {
+proctype engine(byte h) LIVES(_pid - 3) {
 end:
   do
   :: atomic { !H[h].mounted && MAY_MOUNT(h) ->
@@ -448,7 +457,7 @@ end:
   od
 }
 
-proctype host(byte h) {
+proctype host(byte h) LIVES(_pid) {
 end:
   do
   :: atomic { cut_off(h, 1) }
@@ -457,6 +466,9 @@ end:
 #endif
 #ifdef MISSING
   :: atomic { H[h].role == prepared && !calm && !any_lost -> any_lost = 1; H[h].lost = 1 }
+#endif
+#ifdef DEAD
+  :: atomic { H[h].role == prepared && !calm && dead == 0 -> dead = h + 1 }
 #endif
 #ifdef ROLLBACK
      /* The disk of a host that owns the volume is saved, and put back when it has moved away. */
@@ -501,6 +513,7 @@ end:
 /* ---- The control role ------------------------------------------------------------------------------------------------------- */
 
 #define BEFORE_COMMIT (pc == plan || pc == plan2 || pc == quiesce || pc == delta || pc == verify || pc == release || pc == reopen)
+#define RELEASED_IN(h, mv) (H[h].role == released && H[h].move == (mv))
 #define M c_move
 #define K r_snap[c_move]
 
@@ -729,11 +742,18 @@ end:
 #endif
   :: atomic { pc == retire && answer == ok -> call(finish, FINISH) }
   :: atomic { pc == finish && answer == ok -> r_state[M] = done; s_open = 0; CHANGE; forget(M); rest(idle) }
+     /* An operator says that the target is lost for good: the source, which has let go at S, has it again. */
+#ifdef DEAD
+  :: atomic { (pc == activate || pc == giveback) && IS_DEAD(target[M]) && RELEASED_IN(source[M], M) -> abort(M, RETURN(M)) }
+#endif
+#ifdef BREAK_LOST
+  :: atomic { pc == activate && !calm && RELEASED_IN(source[M], M) -> abort(M, RETURN(M)) }
+#endif
   :: atomic { pc == giveback && answer == ok -> abort(M, RETURN(M)) }
   :: atomic { pc == giveback && answer == no -> call(activate, ACTIVATE) }
 
      /* Whatever fails before commit undoes the move: a refusal, a cancel, an answer that did not come in time. */
-  :: atomic { BEFORE_COMMIT && (answer == no || r_cancel[M] || !calm) -> undo_move() }
+  :: atomic { BEFORE_COMMIT && (answer == no || r_cancel[M] || !calm || IS_DEAD(target[M])) -> undo_move() }
   :: atomic { pc == commit && r_cancel[M] -> undo_move() }
   :: atomic { pc == undoing && (answer != silent || !calm) ->
        if

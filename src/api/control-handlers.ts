@@ -82,7 +82,7 @@ export const createControlHandlers = ({ local, clock, stop }: ControlHandlerPart
   }),
 
   inspectMove: async ({ params }, control) => ({ status: 200, body: await control.move(params.id) }),
-  cancelMove: async ({ params }, control) => ({ status: 202, body: await control.cancelMove(params.id) }),
+  cancelMove: async ({ params, query }, control) => ({ status: 202, body: await control.cancelMove(params.id, query) }),
 
   listHosts: async ({ query }, control) => ({
     status: 200,

@@ -24,6 +24,13 @@ export const movesQuery = pageQuery.extend({
   open: flag.optional().openapi({ description: 'only moves that have not ended' }),
 })
 
+export const cancelQuery = z.strictObject({
+  targetLost: flag.default(false).openapi({
+    description:
+      'of a move that has committed and not been taken over: its target is lost for good, the volume goes back to the source',
+  }),
+})
+
 export const removeQuery = z.strictObject({
   force: flag.default(false).openapi({ description: 'also when stopped containers refer to it' }),
 })

@@ -117,11 +117,13 @@ export const addMoveCommands = (program: Command, run: Run): void => {
 
   program
     .command('cancel')
-    .description('cancel a move that has not committed')
+    .description('cancel a move that has not committed, or whose target is lost for good')
     .argument('<id>')
+    .option('--target-lost', 'the target will never be back: what it has not taken over goes back to the source', false)
     .action(
-      run(async (context, id: string) => {
-        const move = await context.client.call<MoveView>('DELETE', pathOf(id))
+      run(async (context, id: string, options: { targetLost: boolean }) => {
+        const query = options.targetLost ? '?targetLost=true' : ''
+        const move = await context.client.call<MoveView>('DELETE', `${pathOf(id)}${query}`)
         show(context, move, () => `move ${move.id} of ${move.volumeName} is being cancelled`)
       }),
     )

@@ -16,6 +16,7 @@ import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from 
 import { examineCluster } from './doctor.ts'
 import { planGroup, startGroup } from './group-moves.ts'
 import { hostByName, moveById, volumeByName } from './lookup.ts'
+import { checkLostTarget } from './lost-target.ts'
 import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
@@ -313,8 +314,13 @@ export const createControlService = (given: ControlServiceParts): ControlService
       return Promise.all(found.map(moveView))
     },
     move: async (id) => moveView(await moveById(store, id)),
-    cancelMove: async (id) => {
+    cancelMove: async (id, { targetLost = false } = {}) => {
       const move = await moveById(store, id)
+      if (targetLost && move.state === 'committed') {
+        await checkLostTarget(parts, move)
+        mover.targetIsLost(move)
+        return moveView(move)
+      }
       const cancelled = await store.requestCancel(move.id)
       mover.start(cancelled)
       mover.cancel(cancelled)

@@ -140,7 +140,8 @@ export interface Control {
     open?: boolean | undefined
   }): Promise<MoveView[]>
   move(id: string): Promise<MoveView>
-  cancelMove(id: string): Promise<MoveView>
+  /** @param options.targetLost of a committed move: its target is lost for good, the volume goes back */
+  cancelMove(id: string, options?: { targetLost?: boolean | undefined }): Promise<MoveView>
   /** Compares owner and replicas in the background, or joins the comparison under way. */
   startVerification(name: string): Promise<VerificationView>
   verification(name: string): Promise<VerificationView>

@@ -45,6 +45,8 @@ export interface MoveContext {
   readonly signal: AbortSignal
   /** Of the lead of a group: the names of the other volumes, whose containers it carries too. */
   readonly alongside?: readonly string[]
+  /** An operator has said so: it is gone for good, and nothing writes there. */
+  targetIsLost(): boolean
   /** Ends the move, before it has committed, for this reason. */
   interrupt(reason: DroverError): void
   move: MoveRecord

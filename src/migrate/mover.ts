@@ -22,6 +22,8 @@ export class Mover {
   readonly #parts: MoverParts
   readonly #running = new Map<MoveId, { abort: AbortController; ended: Promise<void> }>()
   readonly #queue: MoveQueue
+  /** Those whose target is lost for good, by an operator's word; forgotten with the process. */
+  readonly #lost = new Set<MoveId>()
   #closing = false
 
   constructor(parts: MoverParts) {
@@ -50,6 +52,7 @@ export class Mover {
       })
       .finally(() => {
         this.#running.delete(key)
+        this.#lost.delete(key)
         this.#parts.progress.clear(move.id)
       })
     this.#running.set(key, { abort, ended })
@@ -60,6 +63,12 @@ export class Mover {
     this.#running
       .get(groupId ?? id)
       ?.abort.abort(new DroverError('MOVE_CANCELLED', `move ${id} was cancelled; the volume stays where it was`))
+  }
+
+  /** If the target of a committed move does not answer once more, its volume goes back to the source. See take-back.ts. */
+  targetIsLost(move: MoveRecord): void {
+    this.#lost.add(move.id)
+    this.start(move)
   }
 
   /** Leaves moves as they are; the next control role goes on with them. */
@@ -238,6 +247,7 @@ export class Mover {
       target: interruptible(insistent.target, signal),
       insistent,
       command: commandOf(move),
+      targetIsLost: () => this.#lost.has(move.id),
       signal,
       interrupt,
       move,

@@ -11,6 +11,7 @@ import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
 import { commonBase } from './plan.ts'
 import { shipRound } from './round.ts'
+import { isSilence, takeBack } from './take-back.ts'
 import { proveContent } from './verification/prove-content.ts'
 
 const replicaKeptMs = 24 * 3_600_000
@@ -109,6 +110,7 @@ export const steps: { readonly [P in Phase]: Step } = {
     try {
       await target.activate({ ...command, snapshot: finalSnapshot(context) })
     } catch (error) {
+      if (context.targetIsLost() && isSilence(error)) return takeBack(context)
       if (!takesItNoMore(context, error)) throw error
       return giveBack(context, asDroverError(error))
     }
@@ -240,7 +242,7 @@ const hookWarning = async (context: MoveContext): Promise<string[]> => {
  * decides nothing.
  */
 export const takesItNoMore = (context: MoveContext, error: unknown): boolean => {
-  if (hasCode(error, 'HOST_UNREACHABLE', 'DAEMON_UNREACHABLE', 'CONTROL_UNREACHABLE', 'TIMED_OUT')) return false
+  if (isSilence(error)) return false
   context.refusals += 1
   return !asDroverError(error).kind.retryable || context.refusals >= maxRefusals
 }

@@ -83,6 +83,7 @@ const machines: readonly [name: string, defines: readonly string[], optimize: '-
   ['one move, an old store', ['MOVES=1', 'SNAPS=1', 'RESTORE'], '-O1'],
   ['one move, a disk rolled back', ['MOVES=1', 'ROLLBACK'], '-O1'],
   ['one move, the prepared dataset may vanish', ['MOVES=1', 'MISSING'], '-O0'],
+  ['one move, the target may be lost for good', ['MOVES=1', 'DEAD'], '-O0'],
   ['one move, S taken twice', ['MOVES=1'], '-O0'],
   ['one move, asked for by a Mount', ['MOVES=1', 'PULL'], '-O0'],
   ['two moves, nothing disturbs', ['MOVES=2', 'UNDISTURBED'], '-O0'],
@@ -110,6 +111,7 @@ const breakings: readonly [rule: string, defines: readonly string[], violated: s
   ['SYNC', [], lostWrite],
   ['MISSING', ['MISSING'], lostWrite],
   ['GIVEBACK', ['MISSING'], noWriter],
+  ['LOST', [], twoWriters],
   ['RETURN', [], twoWriters],
   ['STEAL', ['PULL'], stolen],
 ]

@@ -45,6 +45,18 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record released/,
     first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
   },
+  /** The target dies right after the commit, and people say that it is lost for good. When it is back all the same it has nothing to say. */
+  lost: {
+    owner: 1,
+    stormMs: 22_000,
+    acts: [
+      { atMs: 0, act: move(2, 'stop') },
+      { atMs: 6_000, act: { kind: 'cancel', targetLost: true } },
+      { atMs: 12_000, act: { kind: 'cancel', targetLost: true } },
+    ],
+    from: /store\.commitMove/,
+    first: { at: /store\.commitMove/, victim: 2, downMs: 18_000 },
+  },
   group: { owner: 1, group: true, acts: [{ atMs: 0, act: move(2, 'pause') }], from: /record sealed/ },
   /** As `released`, with one of the two released and the other only proven. */
   groupReleased: {

@@ -68,7 +68,8 @@ export class People {
       }
       case 'cancel': {
         const [open] = (await this.#unlessDown(world.control?.moves({ open: true }))) ?? []
-        if (open !== undefined) await this.#unlessDown(world.control?.cancelMove(open.id))
+        if (open !== undefined)
+          await this.#unlessDown(world.control?.cancelMove(open.id, { targetLost: act.targetLost }))
         return
       }
       case 'start':

@@ -22,7 +22,8 @@ export type Act =
       readonly containers: 'move' | 'stop'
       readonly maxDowntimeMs?: number
     }
-  | { readonly kind: 'cancel' }
+  /** `targetLost`: they say that the target of a committed move is lost for good. */
+  | { readonly kind: 'cancel'; readonly targetLost?: boolean }
   /** `docker start`, `unpause`, `restart` of the writer by somebody impatient. */
   | { readonly kind: 'start' | 'unpause' | 'stopStart'; readonly host: number }
   /** `docker run` of an own container on that host: pulls an idle volume. */

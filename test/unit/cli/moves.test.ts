@@ -104,6 +104,7 @@ test('--detach, move-status, a second move, cancel', async () => {
   expect(followed).toMatchObject({ status: 4, stdout: '' })
   expect(followed.stderr).toMatch(/vol: MOVE_CANCELLED: .*\n$/)
   expect((await run('cancel', id)).stderr).toMatch(/^vol: TOO_LATE: /)
+  expect((await run('cancel', id, '--target-lost')).stderr).toMatch(/^vol: TOO_LATE: /)
 })
 
 test('an aborted move ends with its own code', async () => {

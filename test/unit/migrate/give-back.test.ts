@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
+import type { DatasetRecord } from '../../../src/domain/dataset.ts'
 import { DroverError, type ErrorCode } from '../../../src/domain/errors.ts'
 import { hostId, moveId, volumeId } from '../../../src/domain/ids.ts'
 import type { MoveRecord } from '../../../src/domain/move.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
+import { silentLogger } from '../../../src/lib/logger.ts'
 import type { Agent, MoveCommand } from '../../../src/migrate/agent.ts'
 import type { MoveContext } from '../../../src/migrate/move-context.ts'
 import { MoveJournal } from '../../../src/migrate/move-journal.ts'
@@ -22,7 +24,7 @@ const failing = (code: ErrorCode) => async () => {
 }
 
 /** A committed move whose target answers `activate` and `refuseTarget` in this way. */
-const committed = (target: Partial<Agent>) => {
+const committed = (target: Partial<Agent>, lost?: { source: Partial<DatasetRecord> | null }) => {
   const returned: string[] = []
   const store = {
     returnMove: async (id: string, error: { code: string }) => {
@@ -30,9 +32,13 @@ const committed = (target: Partial<Agent>) => {
       return { id, state: 'aborted' } as unknown as MoveRecord
     },
   }
-  const parts = { store, clock: systemClock, reconcileSoon: () => {}, publish: () => {} }
+  const nothing = { reconcileSoon: () => {}, publish: () => {}, mayWrite: async () => {} }
+  const parts = { store, clock: systemClock, logger: silentLogger, ...nothing }
   const row = { id: move, state: 'committed', finalSnapshot: snapshot }
-  const context = { parts, target, command, move: row, refusals: 0 } as unknown as MoveContext
+  const source = { holding: async () => (lost?.source == null ? null : { record: lost.source }) }
+  const hosts = { source, sourceHost: { name: 'host1' }, target, targetHost: { name: 'host2' } }
+  const targetIsLost = () => lost !== undefined
+  const context = { parts, ...hosts, command, move: row, refusals: 0, targetIsLost } as unknown as MoveContext
   return { returned, activate: () => steps.activate(context) }
 }
 
@@ -56,6 +62,31 @@ test('silence decides nothing', async () => {
   const { activate, returned } = committed({ activate: failing('HOST_UNREACHABLE') })
   for (let index = 0; index < 20; index += 1)
     await expect(activate()).rejects.toMatchObject({ code: 'HOST_UNREACHABLE' })
+  expect(returned).toEqual([])
+})
+
+const whole: Partial<DatasetRecord> = { role: 'released', moveId: move, snapshot }
+
+test('the silence of a target that an operator calls lost for good gives the volume back to a source that has all of it', async () => {
+  const { activate, returned } = committed({ activate: failing('HOST_UNREACHABLE') }, { source: whole })
+  expect(await activate()).toBeNull()
+  expect(returned).toEqual(['HOST_UNREACHABLE'])
+})
+
+test.each<[string, Partial<DatasetRecord> | null]>([
+  ['nothing', null],
+  ['an owner', { ...whole, role: 'owner' }],
+  ['a copy that another move released', { ...whole, moveId: moveId('n'.repeat(26)) }],
+  ['a copy at another S', { ...whole, snapshot: `move-${move}-1` }],
+])('a lost target gives nothing back to a source that holds %s', async (_what, source) => {
+  const { activate, returned } = committed({ activate: failing('HOST_UNREACHABLE') }, { source })
+  await expect(activate()).rejects.toMatchObject({ code: 'DIVERGED' })
+  expect(returned).toEqual([])
+})
+
+test('a target that was called lost and answers is asked as any other', async () => {
+  const { activate, returned } = committed({ activate: failing('VOLUME_BUSY') }, { source: whole })
+  await expect(activate()).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
   expect(returned).toEqual([])
 })
 
