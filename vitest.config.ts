@@ -1,6 +1,10 @@
+import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 
 const minute = 60_000
+
+/** Suites of what not every kernel has: there where it does, and in a guest (`npm run test:vm`), which has all of it. */
+const ofKernel = [{ name: 'zfs', module: '/sys/module/zfs' }].filter(({ module }) => existsSync(module))
 
 /**
  * The suites, one after the other: what runs on real file systems and engines must not share the two cores of a small machine
@@ -50,6 +54,16 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
+      ...ofKernel.map(({ name }, index) => ({
+        test: {
+          name,
+          include: [`test/vm/${name}/**/*.test.ts`],
+          testTimeout: 5 * minute,
+          hookTimeout: 5 * minute,
+          fileParallelism: false,
+          sequence: { groupOrder: 4 + index },
+        },
+      })),
     ],
   },
 })

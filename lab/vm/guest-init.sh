@@ -1,0 +1,38 @@
+#!/bin/bash
+# PID 1 of a guest. Mounts what a system needs, then the disks that the lab gave it, runs the command that lies beside it, says
+# how it ended, and powers off. Output and exit status leave by two virtio-serial ports.
+set -x
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM=dumb
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs tmpfs /tmp
+mkdir -p /run/lock /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount --make-rshared /
+hostname guest
+modprobe -a virtio_console virtio_net loop
+/usr/lib/systemd/systemd-udevd --daemon
+# Block devices only: drivers for what else QEMU pretends to have cost time and serve nobody.
+udevadm trigger --action=add --subsystem-match=block
+udevadm settle --timeout=30
+ip link set lo up
+
+port() { for each in /sys/class/virtio-ports/*; do [ "$(cat "$each/name")" = "$1" ] && echo "/dev/${each##*/}"; done; }
+output=$(port output)
+status=$(port status)
+mkdir -p /drover /scratch
+mount -t ext4 -o noatime "/dev/disk/by-id/virtio-scratch" /scratch
+cp -a /mnt/tree/. /drover/
+mkdir -p /drover/node_modules
+mount -t ext4 -o noatime "/dev/disk/by-id/virtio-modules" /drover/node_modules
+# What the kernel offers is loaded when the run asks for it by name.
+# shellcheck disable=SC2046
+modprobe -a $(cat /mnt/modules)
+cd /drover || exit 1
+bash /mnt/command >"$output" 2>&1 </dev/null
+echo $? >"$status"
+sync
+/bin/busybox poweroff -f

@@ -1,0 +1,116 @@
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { LabError, sleep } from '../command.ts'
+import { isAlive, processRef, signalProcess, waitGone } from '../processes.ts'
+import { labRoot, readRef, self, writeRef } from '../state.ts'
+import { modulesDisk, runDisk, scratchDisk } from './disks.ts'
+import { guestImage } from './image.ts'
+
+export interface GuestOptions {
+  /** Bytes of memory, in MiB. */
+  readonly memoryMib: number
+  /** Kernel modules to load before the command runs. */
+  readonly modules: readonly string[]
+  /** The guest is cut off after this. */
+  readonly timeoutMs: number
+  /** What the command prints, both streams, as it comes. */
+  readonly onOutput: (chunk: Buffer) => void
+}
+
+const guests = (): string => join(labRoot(), 'guests')
+
+/**
+ * Boots a guest, runs a command of bash in it, in a copy of the project as it lies here, as root, and powers it off.
+ * @returns its exit status
+ * @throws {LabError} when the guest did not come up, or ran out of time
+ */
+export const runInGuest = async (command: string, options: GuestOptions): Promise<number> => {
+  await sweepGuests()
+  const [image, modules] = [await guestImage(), await modulesDisk()]
+  const directory = join(guests(), `${process.pid}-${Date.now().toString(36)}`)
+  mkdirSync(directory, { recursive: true })
+  writeRef(join(directory, 'owner.json'), self())
+  try {
+    const files = { run: join(directory, 'run.ext4'), scratch: join(directory, 'scratch.ext4') }
+    const said = { status: join(directory, 'status'), console: join(directory, 'console.log') }
+    await Promise.all([runDisk(files.run, command, options.modules), scratchDisk(files.scratch)])
+    const disk = (id: string, file: string, how: string) => [
+      ...['-drive', `file=${file},if=none,id=${id},format=raw,${how}`],
+      ...['-device', `virtio-blk-pci,drive=${id},serial=${id}`],
+    ]
+    const port = (name: string, backend: string) => [
+      ...['-chardev', `${backend},id=${name}`],
+      ...['-device', `virtserialport,chardev=${name},name=${name}`],
+    ]
+    const argv = [
+      // /dev/kvm is not there everywhere, and where it is a nested guest may hang: emulation does everywhere.
+      ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', `${options.memoryMib}M`],
+      ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', 'console=ttyS0 panic=-1 mitigations=off'],
+      ...['-serial', `file:${said.console}`],
+      ...disk('root', image.root, 'snapshot=on,cache=unsafe'),
+      ...disk('run', files.run, 'cache=unsafe'),
+      ...disk('modules', modules, 'snapshot=on,cache=unsafe'),
+      ...disk('scratch', files.scratch, 'cache=unsafe'),
+      ...['-device', 'virtio-serial-pci'],
+      ...port('output', 'stdio,signal=off'),
+      ...port('status', `file,path=${said.status}`),
+    ]
+    await boot(argv, directory, options)
+    const status = existsSync(said.status) ? readFileSync(said.status, 'utf8').trim() : ''
+    if (/^\d+$/.test(status)) return Number(status)
+    throw new LabError(`the guest ended before its command did; its console said last: ${tailOf(said.console)}`)
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+const boot = async (argv: readonly string[], directory: string, options: GuestOptions): Promise<void> => {
+  // It ends with us, however that happens.
+  const argvBound = ['--pdeathsig', 'KILL', '--', 'qemu-system-x86_64', ...argv]
+  const child = spawn('setpriv', argvBound, {
+    // Never at its end: QEMU would take the port for closed, and who writes to it in the guest would wait for ever.
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, TMPDIR: directory },
+  })
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once('close', () => resolve())
+    child.once('error', (error) => reject(new LabError(`QEMU could not be started: ${error.message}`)))
+  })
+  const ref = processRef(child.pid ?? 0)
+  if (ref !== null) writeRef(join(directory, 'qemu.json'), ref)
+  child.stdout.on('data', options.onOutput)
+  const enough = new AbortController()
+  const outOfTime = sleepUnless(options.timeoutMs, enough.signal)
+  const late = await Promise.race([ended.then(() => false), outOfTime.then(() => true)])
+  enough.abort()
+  if (!late) return
+  if (ref !== null) signalProcess(ref, 'SIGKILL')
+  await ended
+  throw new LabError(`the guest did not end within ${options.timeoutMs / 1000} s; it was cut off`)
+}
+
+const sleepUnless = async (ms: number, signal: AbortSignal): Promise<void> => {
+  const end = performance.now() + ms
+  while (!signal.aborted && performance.now() < end) await sleep(Math.min(500, end - performance.now()))
+}
+
+const tailOf = (file: string): string =>
+  existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-8).join(' | ') : '(nothing)'
+
+/** What a run left that was killed: its QEMU, if it lives, and its files. */
+const sweepGuests = async (): Promise<void> => {
+  if (!existsSync(guests())) return
+  for (const name of readdirSync(guests())) {
+    const directory = join(guests(), name)
+    const owner = readRef(join(directory, 'owner.json'))
+    if (owner !== null && isAlive(owner)) continue
+    const qemu = readRef(join(directory, 'qemu.json'))
+    if (qemu !== null) {
+      signalProcess(qemu, 'SIGKILL')
+      await waitGone(qemu, 'QEMU')
+    }
+    rmSync(directory, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# npm run test:vm: the suites for what this machine's kernel may lack (OpenZFS, LVM), in a virtual machine, see docs/vm-lab.md.
+# Arguments go on to vitest in the guest: npm run test:vm -- --project zfs; npm run test:vm -- --exec COMMAND runs something else there.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+if [ "$(id -u)" != 0 ]; then
+  echo 'test:vm: root is needed: a Debian guest is built with debootstrap' >&2
+  exit 1
+fi
+bash scripts/setup.sh
+missing=()
+for entry in qemu-system-x86:qemu-system-x86_64 debootstrap:debootstrap e2fsprogs:mke2fs xz-utils:xz curl:curl; do
+  command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  echo "test:vm: installing ${missing[*]}" >&2
+  log=$(mktemp)
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { apt-get -q update && apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends --no-remove "${missing[@]}"; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    exit 1
+  fi
+  rm -f "$log"
+fi
+exec node_modules/.bin/node lab/vm/main.ts "$@"
