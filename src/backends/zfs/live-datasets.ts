@@ -1,0 +1,164 @@
+import { chmod, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DroverError, hasCode } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import { KeyedMutex } from '../../lib/mutex.ts'
+import type { LiveDataset } from '../backend.ts'
+import { inventoryOf } from './inventory.ts'
+import type { Mounting } from './mounting.ts'
+import { internalPrefix, type Names } from './names.ts'
+import { guidOf, wholeNumber } from './parse.ts'
+import { home } from './pool-check.ts'
+import type { PrivateMounts } from './private-mounts.ts'
+import { refuseForeign } from './records.ts'
+import type { Trash } from './trash.ts'
+import { missing, type Properties, type ZfsCommand } from './zfs-command.ts'
+
+/** The guid of the snapshot that a live dataset was made from. */
+const from = 'drover:from'
+const mark = `${internalPrefix}generation`
+
+interface Parts {
+  readonly names: Names
+  readonly command: ZfsCommand
+  readonly mounting: Mounting
+  readonly privateMounts: PrivateMounts
+  readonly trash: Trash
+}
+
+/** Live datasets come about as `making` and are renamed when they are whole: what is called `live` is never half made. */
+export class LiveDatasets {
+  readonly #parts: Parts
+  readonly #marking = new KeyedMutex<VolumeId>()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  async read(id: VolumeId, sync: boolean): Promise<LiveDataset | null> {
+    const { names, command } = this.#parts
+    const live = names.live(id)
+    if (sync) {
+      try {
+        await this.sync(id)
+      } catch (error) {
+        if (hasCode(error, 'DATASET_MISSING')) return null
+        throw error
+      }
+    }
+    const found = (await command.get(live, ['guid', 'createtxg', 'refquota', 'written']))?.get(live)
+    if (found === undefined) return null
+    const whole = (property: string) => wholeNumber(`zfs get ${property}`, found.get(property))
+    const limit = whole('refquota')
+    const created = { txg: whole('createtxg'), writtenSince: whole('written') }
+    const generation = await this.#marking.run(id, () => this.#generation(id, created, sync))
+    return { uuid: guidOf('zfs get guid', found.get('guid')), generation, sizeBytes: limit === 0 ? null : limit }
+  }
+
+  async create(id: VolumeId, sizeBytes: number | null): Promise<LiveDataset> {
+    const { names, command, privateMounts } = this.#parts
+    const existing = await this.read(id, false)
+    if (existing !== null) return existing
+    if (!(await command.create(names.volume(id), home(id)))) await refuseForeign(command, names.volume(id))
+    const making = await this.#clearMaking(id)
+    await command.create(making, liveProperties(id, sizeBytes))
+    await privateMounts.with(making, { readOnly: false }, async (path) => {
+      await mkdir(join(path, 'data'))
+      // Not by mkdir's mode: vold's umask would take from it what a container that is not root needs.
+      await chmod(join(path, 'data'), 0o755)
+    })
+    return this.#finish(id)
+  }
+
+  async promote(id: VolumeId, snapshot: string, sizeBytes: number | null): Promise<LiveDataset> {
+    const { names, command } = this.#parts
+    const live = names.live(id)
+    const snapshots = (await inventoryOf(command, names, id))?.snapshots ?? []
+    const origin = snapshots.find(({ name }) => name === snapshot)
+    const existing = (await command.get(live, ['guid', from]))?.get(live)
+    if (existing !== undefined) {
+      if (origin === undefined || existing.get(from) !== origin.guid) {
+        throw new DroverError(
+          'DIVERGED',
+          `volume ${id} has a live dataset that was not made from snapshot ${snapshot}; both are left alone`,
+          { details: { live: Object.fromEntries(existing), snapshots } },
+        )
+      }
+      return this.#known(id)
+    }
+    if (origin === undefined) throw missing(`${names.volume(id)}/...@${snapshot}`)
+    const making = await this.#clearMaking(id)
+    const properties = { ...liveProperties(id, sizeBytes), readonly: 'off', [from]: origin.guid }
+    await command.clone(`${origin.dataset}@${origin.name}`, making, properties)
+    return this.#finish(id)
+  }
+
+  /** Everything written so far is on disk, pages that were changed through mappings too. @throws DATASET_MISSING */
+  async sync(id: VolumeId): Promise<void> {
+    const { names, command, mounting } = this.#parts
+    const live = names.live(id)
+    if ((await command.get(live, ['guid'])) === null) throw missing(live)
+    const path = await mounting.pathOf(id)
+    if (path !== null) await command.syncMount(path)
+    await command.sync(live)
+  }
+
+  /** What a crash left is Drover's own and holds nothing that anybody was told of. */
+  async #clearMaking(id: VolumeId): Promise<string> {
+    const making = this.#parts.names.making(id)
+    await this.#parts.trash.put(making, `${id}-making`)
+    return making
+  }
+
+  async #finish(id: VolumeId): Promise<LiveDataset> {
+    const { names, command } = this.#parts
+    // A rename is a transaction of its own, and with it all that was written before is on disk.
+    await command.rename(names.making(id), names.live(id))
+    return this.#known(id)
+  }
+
+  async #known(id: VolumeId): Promise<LiveDataset> {
+    return (await this.read(id, false)) ?? Promise.reject(missing(this.#parts.names.live(id)))
+  }
+
+  /**
+   * ZFS shows the transaction of no dataset's last change, but tells whether anything was written since a snapshot or bookmark, and in
+   * which transaction those were made. So the generation is that of the newest one since which nothing was written, and where there is
+   * none, a bookmark is made to be it. Without a sync no exact answer is owed, and none is made.
+   */
+  async #generation(
+    id: VolumeId,
+    { txg, writtenSince }: { txg: number; writtenSince: number },
+    exact: boolean,
+  ): Promise<number> {
+    const { names, command } = this.#parts
+    const live = names.live(id)
+    const newest = (await inventoryOf(command, names, id))?.snapshots.findLast(({ dataset }) => dataset === live)
+    const known = newest?.createdTxg ?? txg
+    if (!exact || (newest !== undefined && writtenSince === 0)) return known
+    const marked = await this.#marked(live)
+    if (marked !== null && marked >= known) return marked
+    const snapshot = `${live}@${mark}`
+    await command.destroySnapshot(snapshot)
+    await command.destroySnapshot(`${live}#${mark}`)
+    await command.snapshot(snapshot)
+    await command.bookmark(snapshot, `${live}#${mark}`)
+    await command.destroySnapshot(snapshot)
+    return (await this.#marked(live)) ?? known
+  }
+
+  /** Null: there is no such bookmark, or something was written since it was made. */
+  async #marked(live: string): Promise<number | null> {
+    const { command } = this.#parts
+    const rows = (await command.list(live, ['name', 'createtxg'], { types: 'bookmark', depth: 1 })) ?? []
+    const txg = rows.find(([name]) => name === `${live}#${mark}`)?.[1]
+    if (txg === undefined) return null
+    const written = (await command.get(live, [`written#${mark}`]))?.get(live)?.get(`written#${mark}`)
+    return written === '0' ? wholeNumber('zfs list', txg) : null
+  }
+}
+
+const liveProperties = (id: VolumeId, sizeBytes: number | null): Properties => ({
+  ...{ mountpoint: 'legacy', canmount: 'on', refquota: sizeBytes === null ? 'none' : String(sizeBytes) },
+  'drover:volume': id,
+})

@@ -1,0 +1,44 @@
+import { DroverError } from '../../domain/errors.ts'
+
+const unreadable = (what: string, text: string): DroverError =>
+  new DroverError('COMMAND_FAILED', `the answer of ${what} is not understood; is this OpenZFS 2.2 or later?`, {
+    details: { text: text.slice(0, 2048) },
+  })
+
+/** What `-H` prints: a line a row, a tab between columns. Neither can be in a name of ZFS, nor in a value that Drover wrote. */
+export const parseRows = (text: string): string[][] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split('\t'))
+
+export interface Versions {
+  /** Of the programs, such as [2, 3]. */
+  readonly programs: readonly [number, number]
+  /** Of the kernel's module; null: it is not loaded. */
+  readonly module: readonly [number, number] | null
+}
+
+export const parseVersions = (text: string): Versions => {
+  const version = (pattern: RegExp): readonly [number, number] | null => {
+    const found = pattern.exec(text)
+    return found === null ? null : [Number(found[1]), Number(found[2])]
+  }
+  const programs = version(/^zfs-(\d+)\.(\d+)/m)
+  if (programs === null) throw unreadable('zfs version', text)
+  return { programs, module: version(/^zfs-kmod-(\d+)\.(\d+)/m) }
+}
+
+/** A whole number that JavaScript holds exactly; with `-p` that is what sizes and transactions are printed as. */
+export const wholeNumber = (what: string, text: string | undefined): number => {
+  if (text === undefined || !/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) {
+    throw unreadable(what, text ?? '(nothing)')
+  }
+  return Number(text)
+}
+
+/** A guid has 64 bits: a text for us. */
+export const guidOf = (what: string, text: string | undefined): string => {
+  if (text === undefined || !/^\d{1,20}$/.test(text)) throw unreadable(what, text ?? '(nothing)')
+  return text
+}

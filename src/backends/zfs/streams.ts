@@ -1,0 +1,129 @@
+import type { SnapshotRecord } from '../../domain/dataset.ts'
+import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
+import type { Clock } from '../../lib/clock.ts'
+import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
+import { type FoundSnapshot, inventoryOf } from './inventory.ts'
+import type { LiveDatasets } from './live-datasets.ts'
+import { arriving, type Names } from './names.ts'
+import { guidOf } from './parse.ts'
+import type { Snapshots } from './snapshots.ts'
+import type { Trash } from './trash.ts'
+import { holdTag, missing, type ZfsCommand } from './zfs-command.ts'
+
+interface Parts {
+  readonly names: Names
+  readonly command: ZfsCommand
+  readonly snapshots: Snapshots
+  readonly live: LiveDatasets
+  readonly trash: Trash
+  readonly clock: Clock
+}
+
+/**
+ * Streams of `zfs send`: blocks as they lie on disk, compressed and of any size, and of an encrypted dataset encrypted. Each is received
+ * into a dataset of its own, an incremental one into a clone of its base, so that nothing of the volume is touched before what arrived
+ * is proved, and never rolled back.
+ */
+export class Streams implements StreamFacet {
+  readonly format = 'zfs-send-1'
+  readonly #parts: Parts
+  #sequence = 0
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  async sendCommand(id: VolumeId, snapshot: string, base: string | null): Promise<Argv> {
+    const { command, names } = this.#parts
+    const there = await inventoryOf(command, names, id)
+    const pathOf = (name: string): string => {
+      const found = there?.snapshots.find((each) => each.name === name)
+      if (found !== undefined) return `${found.dataset}@${name}`
+      const bookmark = there?.bookmarks.find((each) => each.name === name && each.dataset === names.live(id))
+      if (bookmark !== undefined && name !== snapshot) return `${bookmark.dataset}#${name}`
+      throw missing(`${names.volume(id)}/...@${name}`)
+    }
+    const path = pathOf(snapshot)
+    const upon = base === null ? [] : ['-i', pathOf(base)]
+    const encryption = (await command.get(names.volume(id), ['encryption']))?.get(names.volume(id))?.get('encryption')
+    const raw = encryption === undefined || encryption === 'off' ? [] : ['-w']
+    return ['zfs', 'send', '-L', '-c', '-e', ...raw, ...upon, path]
+  }
+
+  async prepareReceive(id: VolumeId, partial: string, baseUuid: string | null = null): Promise<Argv> {
+    const { command, names } = this.#parts
+    await this.abortReceive(id, partial)
+    const there = await inventoryOf(command, names, id)
+    if (there === null) throw missing(names.volume(id))
+    const base = there.snapshots.find(({ guid }) => guid === baseUuid)
+    if (baseUuid !== null && base === undefined) throw withoutBase(id, baseUuid, there.snapshots)
+    await command.create(names.partial(id, partial), { canmount: 'off', mountpoint: 'none', 'drover:volume': id })
+    const upon = base === undefined ? [] : ['-o', `origin=${base.dataset}@${base.name}`]
+    const properties = ['-o', 'canmount=off', '-o', 'readonly=on', '-o', 'mountpoint=none', '-o', `drover:volume=${id}`]
+    return ['zfs', 'receive', '-s', '-u', ...upon, ...properties, `${names.receiving(id, partial)}@${arriving}`]
+  }
+
+  async finishReceive(
+    id: VolumeId,
+    partial: string,
+    name: string,
+    expectedStreamUuid: string,
+  ): Promise<SnapshotRecord> {
+    const { command, names, snapshots, clock } = this.#parts
+    const there = await snapshots.find(id, name)
+    if (there === null) {
+      const from = names.receiving(id, partial)
+      const arrived = await this.#arrived(from)
+      if (arrived === null) throw new DroverError('DATASET_MISSING', `no snapshot arrived at ${from}; send it again`)
+      if (arrived.guid !== expectedStreamUuid) throw another(from, arrived.guid, expectedStreamUuid)
+      const kept = names.kept(id, `${clock.now().toString(36)}-${this.#sequence++}`)
+      // The last step makes it a snapshot of the volume: name and hold it has by then.
+      if (arrived.path !== `${from}@${name}`) await command.renameSnapshot(arrived.path, `${from}@${name}`)
+      await command.hold(`${from}@${name}`, holdTag)
+      await command.rename(from, kept)
+    }
+    const found = there ?? (await snapshots.find(id, name))
+    if (found === null) throw missing(`${names.volume(id)}/...@${name}`)
+    if (found.guid !== expectedStreamUuid) throw another(found.dataset, found.guid, expectedStreamUuid)
+    await this.abortReceive(id, partial)
+    const record = (await snapshots.list(id)).find((each) => each.name === name)
+    return { ...(record ?? (await Promise.reject(missing(found.dataset)))), origin: 'move' }
+  }
+
+  async abortReceive(id: VolumeId, partial: string): Promise<void> {
+    await this.#parts.trash.put(this.#parts.names.partial(id, partial), `${id}-partial`)
+  }
+
+  async partials(id: VolumeId): Promise<string[]> {
+    const { command, names } = this.#parts
+    const rows = (await command.list(names.volume(id), ['name'], { types: 'filesystem', depth: 1 })) ?? []
+    const prefix = names.partial(id, 'x').slice(0, -1)
+    return rows.flatMap(([dataset = '']) => (dataset.startsWith(prefix) ? [dataset.slice(prefix.length)] : []))
+  }
+
+  promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset> {
+    return this.#parts.live.promote(id, snapshot, options.sizeBytes)
+  }
+
+  /** Null: a stream that is not whole leaves no snapshot. */
+  async #arrived(dataset: string): Promise<{ path: string; guid: string } | null> {
+    const rows = await this.#parts.command.list(dataset, ['name', 'guid'], { types: 'snapshot', depth: 1 })
+    const [path, guid] = rows?.[0] ?? []
+    return path === undefined ? null : { path, guid: guidOf('zfs list', guid) }
+  }
+}
+
+const another = (dataset: string, guid: string, expectedStreamUuid: string): DroverError =>
+  new DroverError(
+    'STREAM_FAILED',
+    `what arrived at ${dataset} is ${guid}, not snapshot ${expectedStreamUuid}; send it again`,
+    { details: { arrived: guid, expectedStreamUuid } },
+  )
+
+const withoutBase = (id: VolumeId, baseUuid: string, snapshots: readonly FoundSnapshot[]): DroverError =>
+  new DroverError(
+    'DIVERGED',
+    `the stream for volume ${id} goes upon snapshot ${baseUuid}, which is not here; nothing was rolled back, send it whole`,
+    { details: { wanted: baseUuid, snapshots } },
+  )
