@@ -16,14 +16,22 @@ interface Freezing {
 
 const reapMs = 30_000
 
+/** What forks without end slips from runc on cgroups of version 1, now and then: it gives up, thaws, and says so. */
+const slipped = /unable to freeze/
+const freezeTries = 4
+
 export const pauseContainer = async (client: DockerClient, id: string): Promise<void> => {
-  try {
-    await client.call(`pause container ${id}`, quickMs, (docker, abortSignal) =>
-      docker.getContainer(id).pause({ abortSignal }),
-    )
-  } catch (error) {
-    if (refusalStatus(error) === null) throw error
-    if ((await orNull(inspectContainer(client, id)))?.State.Paused !== true) throw error
+  for (let left = freezeTries - 1; ; left -= 1) {
+    try {
+      await client.call(`pause container ${id}`, quickMs, (docker, abortSignal) =>
+        docker.getContainer(id).pause({ abortSignal }),
+      )
+      return
+    } catch (error) {
+      if (refusalStatus(error) === null) throw error
+      if ((await orNull(inspectContainer(client, id)))?.State.Paused === true) return
+      if (left === 0 || !(error instanceof DroverError && slipped.test(error.message))) throw error
+    }
   }
 }
 
