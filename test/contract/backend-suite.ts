@@ -102,7 +102,8 @@ const liveSuite = (bench: BackendBench): void => {
     await bench.hands.writeFile(join(data, 'x'), Buffer.alloc(3 * mib, 1))
     await backend.sync(id)
     const absent = newId()
-    await expect.poll(async () => (await backend.usage([id, absent])).get(id) ?? 0).toBeGreaterThanOrEqual(3 * mib)
+    const used = async () => (await backend.usage([id, absent])).get(id) ?? 0
+    await expect.poll(used, { timeout: 60_000 }).toBeGreaterThanOrEqual(3 * mib)
     expect((await backend.usage([absent])).has(absent)).toBe(false)
   })
 

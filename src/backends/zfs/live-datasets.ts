@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DroverError, hasCode } from '../../domain/errors.ts'
@@ -16,7 +17,7 @@ import { missing, type Properties, type ZfsCommand } from './zfs-command.ts'
 
 /** The guid of the snapshot that a live dataset was made from. */
 const from = 'drover:from'
-const mark = `${internalPrefix}generation`
+const mark = `${internalPrefix}generation-`
 
 interface Parts {
   readonly names: Names
@@ -122,39 +123,43 @@ export class LiveDatasets {
   }
 
   /**
-   * ZFS shows the transaction of no dataset's last change, but tells whether anything was written since a snapshot or bookmark, and in
-   * which transaction those were made. So the generation is that of the newest one since which nothing was written, and where there is
-   * none, a bookmark is made to be it. Without a sync no exact answer is owed, and none is made.
+   * ZFS shows the transaction of no dataset's last change, but tells whether anything was written since the newest snapshot, and in which
+   * transaction that was made. So the generation is the newest snapshot's when nothing was, and else one is made to be it, in place of
+   * the one that was made for this before. Without a sync no exact answer is owed, and none is made.
    */
   async #generation(
     id: VolumeId,
     { txg, writtenSince }: { txg: number; writtenSince: number },
     exact: boolean,
   ): Promise<number> {
+    if (!exact) return txg
     const { names, command } = this.#parts
     const live = names.live(id)
-    const newest = (await inventoryOf(command, names, id))?.snapshots.findLast(({ dataset }) => dataset === live)
-    const known = newest?.createdTxg ?? txg
-    if (!exact || (newest !== undefined && writtenSince === 0)) return known
-    const marked = await this.#marked(live)
-    if (marked !== null && marked >= known) return marked
-    const snapshot = `${live}@${mark}`
-    await command.destroySnapshot(snapshot)
-    await command.destroySnapshot(`${live}#${mark}`)
-    await command.snapshot(snapshot)
-    await command.bookmark(snapshot, `${live}#${mark}`)
-    await command.destroySnapshot(snapshot)
-    return (await this.#marked(live)) ?? known
+    const before = await this.#snapshotsOf(live)
+    const newest = before.at(-1)
+    if (newest !== undefined && writtenSince === 0) return newest.txg
+    const made = `${live}@${mark}${randomBytes(6).toString('hex')}`
+    await command.snapshot(made)
+    for (const { path } of before.filter((each) => each.path.startsWith(`${live}@${mark}`))) {
+      await command.destroySnapshot(path)
+    }
+    return (await this.#snapshotsOf(live)).find(({ path }) => path === made)?.txg ?? txg
   }
 
-  /** Null: there is no such bookmark, or something was written since it was made. */
-  async #marked(live: string): Promise<number | null> {
-    const { command } = this.#parts
-    const rows = (await command.list(live, ['name', 'createtxg'], { types: 'bookmark', depth: 1 })) ?? []
-    const txg = rows.find(([name]) => name === `${live}#${mark}`)?.[1]
-    if (txg === undefined) return null
-    const written = (await command.get(live, [`written#${mark}`]))?.get(live)?.get(`written#${mark}`)
-    return written === '0' ? wholeNumber('zfs list', txg) : null
+  /** Oldest first, those of Drover's own use too. */
+  async #snapshotsOf(live: string): Promise<{ path: string; txg: number }[]> {
+    const rows = await this.#parts.command.list(live, ['name', 'createtxg'], { types: 'snapshot', depth: 1 })
+    return (rows ?? [])
+      .map(([path = '', txg]) => ({ path, txg: wholeNumber('zfs list createtxg', txg) }))
+      .sort((a, b) => a.txg - b.txg)
+  }
+
+  /** What `read` made to tell a generation by. */
+  async forgetGeneration(id: VolumeId): Promise<void> {
+    const live = this.#parts.names.live(id)
+    for (const { path } of await this.#snapshotsOf(live)) {
+      if (path.startsWith(`${live}@${mark}`)) await this.#parts.command.destroySnapshot(path)
+    }
   }
 }
 

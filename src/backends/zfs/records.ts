@@ -53,21 +53,24 @@ export class Records {
   async write(record: DatasetRecord): Promise<void> {
     const dataset = this.#names.volume(record.volumeId)
     const properties = encodeRecord(record)
+    // Nearly always it is there.
+    if (await isOurs(this.#command, dataset)) return this.#command.set(dataset, properties)
     if (await this.#command.create(dataset, { ...home(record.volumeId), ...properties })) return
-    await refuseForeign(this.#command, dataset)
-    await this.#command.set(dataset, properties)
+    throw foreign(dataset)
   }
 }
 
-/** @throws DATASET_FOREIGN when the dataset does not carry Drover's mark itself. */
+/** It carries Drover's mark itself. */
+const isOurs = async (command: ZfsCommand, dataset: string): Promise<boolean> =>
+  (await command.get(dataset, ['drover:volume'], { local: true }))?.get(dataset)?.get('drover:volume') !== undefined
+
+/** @throws DATASET_FOREIGN */
 export const refuseForeign = async (command: ZfsCommand, dataset: string): Promise<void> => {
-  const properties = await command.get(dataset, ['drover:volume'], { local: true })
-  if (properties?.get(dataset)?.get('drover:volume') !== undefined) return
-  throw new DroverError(
-    'DATASET_FOREIGN',
-    `${dataset} is not Drover's and is left alone; rename it, or use another pool`,
-  )
+  if (!(await isOurs(command, dataset))) throw foreign(dataset)
 }
+
+const foreign = (dataset: string): DroverError =>
+  new DroverError('DATASET_FOREIGN', `${dataset} is not Drover's and is left alone; rename it, or use another pool`)
 
 export const encodeRecord = (record: DatasetRecord): Record<string, string> => {
   // A value is bytes to ZFS; in plain ASCII no program between us and it can take it for something else.

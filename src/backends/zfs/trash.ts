@@ -31,9 +31,9 @@ export class Trash {
   /** @throws BAD_CONFIG when somebody else's dataset has its name */
   async prepare(): Promise<void> {
     const { trash } = this.#names
-    if (await this.#command.create(trash, trashProperties)) return
-    const marked = (await this.#command.get(trash, [mark], { local: true }))?.get(trash)?.get(mark)
-    if (marked !== undefined) return
+    const there = await this.#command.get(trash, [mark], { local: true })
+    if (there === null && (await this.#command.create(trash, trashProperties))) return
+    if (there?.get(trash)?.get(mark) !== undefined) return
     throw new DroverError(
       'BAD_CONFIG',
       `${trash} is not Drover's, which needs that name; rename it, or use another dataset`,

@@ -131,6 +131,7 @@ export class ZfsBackend implements Backend {
     const newest = there?.snapshots.findLast(({ dataset }) => dataset === live)
     if (newest === undefined) await this.#trash.put(live, `${id}-live`)
     else {
+      await this.#live.forgetGeneration(id)
       // They serve a live dataset only, and one that is newer than the snapshot would be in the way of going back to it.
       for (const { name } of (there?.bookmarks ?? []).filter(({ dataset }) => dataset === live)) {
         await this.#command.destroySnapshot(`${live}#${name}`)

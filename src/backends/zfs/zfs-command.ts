@@ -96,6 +96,7 @@ export class ZfsCommand {
     await this.#run(dataset, ['zfs', 'inherit', property, dataset])
   }
 
+  /** What is below it is not mounted anew. */
   async rename(from: string, to: string): Promise<void> {
     await this.#run(from, ['zfs', 'rename', '-u', from, to])
   }
