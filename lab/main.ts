@@ -18,6 +18,11 @@ const images = (text: string): ImageName[] =>
     return name
   })
 
+const poolKind = (text: string): 'btrfs' | 'loop' => {
+  if (text === 'btrfs' || text === 'loop') return text
+  throw new InvalidArgumentError('it is btrfs or loop')
+}
+
 const find = (name: string): Lab => {
   const lab = Lab.find(name)
   if (lab === null) throw new LabError(`there is no lab ${name}; npm run lab -- up brings it up`)
@@ -54,6 +59,15 @@ const program = new Command('npm run lab --')
   .option('--name <name>', 'which lab', 'lab')
   .enablePositionalOptions()
 
+interface UpOptions {
+  readonly hosts: number
+  readonly subnet: string
+  readonly vold: boolean
+  readonly poolSize?: number
+  readonly poolKind: 'btrfs' | 'loop'
+  readonly images: ImageName[]
+}
+
 const labName = (): string => program.opts<{ name: string }>().name
 
 program
@@ -62,9 +76,10 @@ program
   .option('--hosts <n>', 'how many', wholeNumber, 2)
   .option('--subnet <a.b.c>', 'first three numbers of the /24 between them', '10.77.0')
   .option('--no-vold', 'hosts with Docker only')
-  .option('--pool-size <bytes>', 'size of a sparse btrfs pool at /srv/pool (default: vold makes its own)', wholeNumber)
+  .option('--pool-size <bytes>', 'size of a sparse pool at /srv/pool (default: vold makes its own)', wholeNumber)
+  .option('--pool-kind <kind>', 'what that pool is: btrfs or loop', poolKind, 'btrfs')
   .option('--images <list>', 'images to load', images, imageNames)
-  .action(async (options: { hosts: number; subnet: string; vold: boolean; poolSize?: number; images: ImageName[] }) => {
+  .action(async (options: UpOptions) => {
     const given: LabOptions = {
       name: labName(),
       hosts: options.hosts,
@@ -72,6 +87,7 @@ program
       vold: options.vold,
       images: options.images,
       owned: false,
+      poolKind: options.poolKind,
       ...(options.poolSize === undefined ? {} : { poolBytes: options.poolSize }),
     }
     const lab = await Lab.up(given)

@@ -13,11 +13,11 @@ export type Role = 'owner' | 'sealed' | 'released' | 'receiving' | 'prepared' | 
 /** A snapshot as it was when it was made or received here; a base counts only while all of this still holds. */
 export interface SnapshotRecord {
   readonly name: string
-  /** The pool's own identity of the snapshot on this host (btrfs: subvolume UUID). */
+  /** The pool's own identity of the snapshot on this host (btrfs: subvolume UUID; block: noted with its device). */
   readonly uuid: string
   /** The identity that a stream of it carries, equal on every host (btrfs: received UUID, else UUID). */
   readonly streamUuid: string
-  /** The transaction after which nothing changed in it (btrfs: generation at creation here, last change when received). */
+  /** The transaction after which nothing changed in it (btrfs: generation at creation here, last change when received; block: the mark of its seal). */
   readonly generation: number
   readonly createdAt: string
   /** `move`: made by a move, ends with it or becomes the base; `user`: belongs to the volume. */

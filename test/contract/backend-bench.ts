@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest'
 import type { Backend } from '../../src/backends/backend.ts'
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import { clusterId, hostId, type VolumeId, volumeId } from '../../src/domain/ids.ts'
-import { createExec } from '../../src/lib/exec.ts'
+import { createExec, type Exec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { type Hands, realHands } from './hands.ts'
@@ -13,8 +13,8 @@ export const mib = 2 ** 20
 
 /** Real storage to run the suite on, and the hands of a stranger who works on it behind Drover's back. */
 export interface PoolUnderTest {
-  /** Another backend on the same pool, as after a restart; not opened. */
-  backend(): Backend
+  /** Another backend on the same pool, as after a restart; not opened. `by`: what it starts its commands with. */
+  backend(by?: Exec): Backend
   /** Puts things that are not Drover's on the pool. `names`: those that `list` must report. */
   plantForeign(): Promise<{ names: readonly string[]; untouched(): Promise<boolean>; remove(): Promise<void> }>
   /** Makes the snapshot writable, writes to it, makes it read-only again. */

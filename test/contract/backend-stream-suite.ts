@@ -67,6 +67,25 @@ export const streamSuite = (bench: BackendBench): void => {
       expect(await bench.hands.describeTree(data)).toBe(await bench.hands.describeTree(there))
     }, 60_000)
 
+    test('a hostile tree comes across whole, in full and upon a base', async () => {
+      const { backend, other } = bench
+      const id = await toBeMoved()
+      const data = await bench.mounted(backend, id)
+      await bench.hands.plantHostileTree(data)
+      const digest = (on: Backend, name: string) =>
+        snapshotsOf(on).withPath(id, name, async (path) => bench.hands.digestTree(join(path, 'data')))
+      const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
+      await carry(backend, other, id, s1, null)
+      expect(await digest(other, 's1')).toBe(await digest(backend, 's1'))
+      await bench.hands.rename(join(data, 'plain'), join(data, 'renamed'))
+      await bench.hands.chmod(join(data, 'owned'), 0o7)
+      await bench.hands.rm(join(data, 'symlink'))
+      const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
+      await carry(backend, other, id, s2, 's1')
+      expect(await digest(other, 's2')).toBe(await digest(backend, 's2'))
+      expect(await digest(other, 's2')).not.toBe(await digest(other, 's1'))
+    })
+
     test('finishReceive: again the same; another identity, or nothing arrived: an error, nothing made', async () => {
       const { backend, other } = bench
       const id = await toBeMoved()

@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { volumeId } from '../../src/domain/ids.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { type BackendBench, type MakePool, mib, newId, pastTheLimit, recordOf, setUpBench } from './backend-bench.ts'
+import { crashSuite } from './backend-crash-suite.ts'
 import { snapshotSuite } from './backend-snapshot-suite.ts'
 import { streamSuite } from './backend-stream-suite.ts'
 
@@ -22,7 +23,9 @@ export const backendSuite = (
     liveSuite(bench)
     mountSuite(bench)
     sizeSuite(bench)
+    limitSuite(bench)
     destroySuite(bench)
+    crashSuite(bench)
     if (facets.snapshots) snapshotSuite(bench)
     if (facets.streams) streamSuite(bench)
   })
@@ -215,6 +218,13 @@ const sizeSuite = (bench: BackendBench): void => {
     await bench.hands.writeFile(join(data, 'more'), Buffer.alloc(16 * mib, 'y'), { flush: true })
     expect((await backend.live(id))?.sizeBytes).toBe(64 * mib)
     await expect(backend.resizing.resize(newId(), mib)).rejects.toMatchObject({ code: 'DATASET_MISSING' })
+  })
+}
+
+const limitSuite = (bench: BackendBench): void => {
+  test('size: an odd one is kept to the byte', async () => {
+    const id = await bench.made(16 * mib + 1)
+    expect((await bench.backend.live(id))?.sizeBytes).toBe(16 * mib + 1)
   })
 }
 

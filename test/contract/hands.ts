@@ -17,6 +17,8 @@ import { createExec } from '../../src/lib/exec.ts'
 import { isErrno } from '../../src/lib/files.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { ownMounts } from '../../src/lib/mountinfo.ts'
+import { plantHostileTree } from '../support/hostile-tree.ts'
+import { digestOf } from '../support/tree-digest.ts'
 import { describeTree, plantTree } from '../support/volume-tree.ts'
 
 const exec = createExec(silentLogger)
@@ -37,6 +39,10 @@ export interface Hands {
   open(path: string): Promise<{ append(bytes: Uint8Array): Promise<void>; close(): Promise<void> }>
   /** Files with whatever this file system can give a file, and a text that tells all of it. */
   plantTree(directory: string): Promise<void>
+  /** The same, and whatever else is hard to copy. */
+  plantHostileTree(directory: string): Promise<void>
+  /** A digest of every name, trait and byte. */
+  digestTree(directory: string): string | Promise<string>
   describeTree(directory: string): Promise<string>
   /** Layers mounted at the path. */
   layersAt(path: string): Promise<number>
@@ -79,6 +85,8 @@ export const realHands: Hands = {
   },
   plantTree,
   describeTree,
+  plantHostileTree,
+  digestTree: (directory) => digestOf(directory),
   layersAt: async (path) => (await ownMounts()).filter((entry) => entry.mountPoint === path).length,
   bindAgain: async (path) => void (await exec.run(['mount', '--bind', path, path])),
   mountOther: async (path) => {

@@ -30,8 +30,8 @@ const makePool =
     }
     const volume = (id: string) => join(where, 'volumes', id)
     return {
-      backend: () =>
-        createBackend({ spec: parsePoolSpec(`btrfs:${where}`), exec, logger: silentLogger, clock: systemClock }),
+      backend: (by = exec) =>
+        createBackend({ spec: parsePoolSpec(`btrfs:${where}`), exec: by, logger: silentLogger, clock: systemClock }),
       plantForeign: async () => {
         for (const path of strangers) {
           await mkdir(join(where, path))

@@ -36,8 +36,8 @@ const makePool =
     const deviceOf = async (note: string) =>
       join(where, 'devices', String(JSON.parse(await readFile(note, 'utf8')).device))
     return {
-      backend: () =>
-        createBackend({ spec: parsePoolSpec(`loop:${where}`), exec, logger: silentLogger, clock: systemClock }),
+      backend: (by = exec) =>
+        createBackend({ spec: parsePoolSpec(`loop:${where}`), exec: by, logger: silentLogger, clock: systemClock }),
       plantForeign: async () => {
         for (const path of strangers) {
           await mkdir(join(where, path))
@@ -66,7 +66,7 @@ const makePool =
       growsMounted,
       interruptRemoval: (id) => rename(volume(id), join(where, 'trash', `${id}~${randomUUID()}`)),
       interruptMaking: async (id) => {
-        const device = randomUUID()
+        const device = `${id}.${randomUUID()}`
         await mkdir(join(volume(id), 'making'), { recursive: true })
         await writeFile(join(volume(id), 'making', 'live.json'), JSON.stringify({ device }))
         await writeFile(join(where, 'devices', device), 'half')

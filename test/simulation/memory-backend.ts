@@ -370,7 +370,7 @@ const recordOf = (name: string, dataset: Dataset, origin: SnapshotRecord['origin
 })
 
 const checked = (name: string): string => {
-  if (/^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$/.test(name)) return name
+  if (/^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,199}$/.test(name)) return name
   throw new DroverError('BAD_NAME', `snapshot name ${JSON.stringify(name)} cannot be used`)
 }
 

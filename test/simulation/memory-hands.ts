@@ -50,7 +50,7 @@ export const memoryHands = (worlds: readonly HandsWorld[]): Hands => {
     return isCut ? { codes: [1, 1], bytes: 0 } : { codes: [0, 0], bytes: stream.bytes }
   }
 
-  return {
+  const hands: Hands = {
     writeFile: async (path, data) => write(path, Buffer.from(data)),
     appendFile: async (path, text) => write(path, Buffer.concat([read(path), Buffer.from(text)])),
     readFile: async (path) => Buffer.from(read(path)),
@@ -103,6 +103,8 @@ export const memoryHands = (worlds: readonly HandsWorld[]): Hands => {
         .toSorted()
         .join('\n')
     },
+    plantHostileTree: (directory) => hands.plantTree(directory),
+    digestTree: (directory) => hands.describeTree(directory),
     layersAt: async (path) =>
       worlds.flatMap(({ kernel }) => kernel.mounts).filter((mount) => mount.namespace === 'own' && mount.path === path)
         .length,
@@ -120,4 +122,5 @@ export const memoryHands = (worlds: readonly HandsWorld[]): Hands => {
     },
     pipe: async (send, receive, options) => pipe(send, receive, options?.cut === true),
   }
+  return hands
 }

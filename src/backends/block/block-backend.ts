@@ -58,7 +58,7 @@ export class BlockBackend implements Backend {
     this.#reserve = new Reserve(layout.reserve, async () => {})
     this.#notes = new Notes(layout, this.#reserve)
     this.removals = new Trash(layout, devices, this.#reserve, logger)
-    this.#mounting = new Mounting(layout, devices, command, logger)
+    this.#mounting = new Mounting(layout, devices, command, this.#fileSystems, logger)
     this.#freeze = new Freeze(layout, this.#mounting, command, logger)
     this.#views = new Views(layout, command, logger)
     this.#live = new LiveDatasets({
@@ -84,8 +84,7 @@ export class BlockBackend implements Backend {
         await mkdir(path, { recursive: true, mode: 0o700 })
         await chmod(path, 0o700)
       }
-      await mkdir(join(this.#template, 'data'), { recursive: true })
-      for (const path of [this.#template, join(this.#template, 'data')]) await chmod(path, 0o755)
+      await this.#fileSystems.prepare(this.#template)
     } catch (error) {
       if (!isErrno(error, 'EROFS', 'EACCES', 'EPERM')) throw error
       throw new DroverError('BAD_CONFIG', `pool ${this.spec.text} cannot be written; is it mounted read-only?`, {

@@ -4,7 +4,7 @@ import type { VolumeId } from '../../domain/ids.ts'
  * What gives out block devices: sparse files in a directory (loop.ts), thin volumes of LVM, disks of a cloud. A provider knows devices and
  * nothing of file systems, volumes or notes; block-backend.ts does the rest over any of them.
  *
- * Devices are named by random UUIDs, which block-backend notes durably *before* it asks for them: so whatever bears a noted name was
+ * Devices are named by their volume and a random UUID, noted durably *before* the device is asked for: so whatever bears a noted name was
  * made by Drover, and what no note names is never touched. Every call is idempotent, removals succeed on the absent.
  */
 export interface BlockProvider {

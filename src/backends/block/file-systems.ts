@@ -1,10 +1,12 @@
-import { open } from 'node:fs/promises'
+import { chmod, mkdir, open, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DroverError } from '../../domain/errors.ts'
 import { formatSize } from '../../domain/units.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
 import type { VolumeFileSystem } from './device.ts'
 
 const minute = 60_000
+const noSpace = /No space left on device/
 const notPermitted = /Permission denied to resize filesystem/
 const mib = 2 ** 20
 
@@ -32,13 +34,32 @@ export class FileSystems {
     await this.#exec.run(probe[fileSystem])
   }
 
+  /** A directory that holds nothing but `data`, and the same in the words of mkfs.xfs, from which file systems are filled without a mount. */
+  async prepare(template: string): Promise<void> {
+    await mkdir(join(template, 'data'), { recursive: true })
+    for (const path of [template, join(template, 'data')]) await chmod(path, 0o755)
+    await writeFile(`${template}.xfs`, '/dev/null\n0 0\nd--755 0 0\ndata d--755 0 0\n$\n$\n')
+  }
+
   /**
    * The only mkfs for volumes. `path` is a device that the caller has made a moment ago; it is formatted only when nothing is to be
    * found on it: libblkid knows no signature, and both ends read as zeros. The root holds an empty `data`.
-   * @param template a directory that holds nothing but `data` @throws DATASET_FOREIGN
+   * @param template made by `prepare` @throws DATASET_FOREIGN, NO_SPACE
    */
   async format(fileSystem: VolumeFileSystem, path: string, sizeBytes: number, template: string): Promise<void> {
     await this.#refuseUnlessBlank(path, sizeBytes)
+    try {
+      await this.#make(fileSystem, path, sizeBytes, template)
+    } catch (error) {
+      if (!(error instanceof CommandError) || !noSpace.test(error.stderr)) throw error
+      throw new DroverError('NO_SPACE', `no space for a file system on ${path}; free some on the pool, or enlarge it`, {
+        details: error.details,
+        cause: error,
+      })
+    }
+  }
+
+  async #make(fileSystem: VolumeFileSystem, path: string, sizeBytes: number, template: string): Promise<void> {
     if (fileSystem === 'ext4') {
       // A larger journal would be shipped again and again; large devices get one of 1 GiB otherwise.
       const journal = sizeBytes >= 2048 * mib ? ['-J', 'size=64'] : []
@@ -49,10 +70,7 @@ export class FileSystems {
       await this.#exec.run(argv, { timeoutMs: 10 * minute })
       return
     }
-    await this.#exec.run(['mkfs.xfs', '-q', '-p', '/dev/stdin', path], {
-      input: '/dev/null\n0 0\nd--755 0 0\ndata d--755 0 0\n$\n$\n',
-      timeoutMs: 10 * minute,
-    })
+    await this.#exec.run(['mkfs.xfs', '-q', '-p', `${template}.xfs`, path], { timeoutMs: 10 * minute })
   }
 
   async #refuseUnlessBlank(path: string, sizeBytes: number): Promise<void> {
@@ -88,6 +106,13 @@ export class FileSystems {
     const superblock = await readAt(path, 1024, 1024)
     const needsRecovery = (superblock.readUInt32LE(0x60) & 0x4) !== 0
     return superblock.readUInt16LE(0x38) === 0xef53 && !needsRecovery
+  }
+
+  /** What the kernel found damaged the last time is put right before it is mounted again. @throws COMMAND_FAILED */
+  async heal(fileSystem: VolumeFileSystem, path: string): Promise<void> {
+    if (fileSystem === 'xfs') return
+    const hasErrors = ((await readAt(path, 1024, 1024)).readUInt16LE(0x3a) & 0x2) !== 0
+    if (hasErrors) await this.repair(fileSystem, path)
   }
 
   /** Mounted: growing only. `path`: the block device, or the file of what is not mounted; `mountPoint` null for that. */

@@ -14,6 +14,7 @@ import type { VolumeId } from '../../domain/ids.ts'
  *     volumes/<id>/frozen                  there for a moment: we have frozen its file system
  *     trash/                               being removed
  *     views/                               snapshots that are being looked at are mounted here
+ *     template/, template.xfs              what a new file system holds
  *     reserve                              room for the notes of a full pool
  */
 export class Layout {

@@ -8,7 +8,7 @@ import type { BlockProvider, LiveNote, SnapshotNote, VolumeFileSystem } from './
 import { type FileSystems, smallestBytes, tooSmall } from './file-systems.ts'
 import type { Layout } from './layout.ts'
 import type { Mounting } from './mounting.ts'
-import { missing, type Notes, readNote } from './notes.ts'
+import { missing, type Notes, newDevice, readNote } from './notes.ts'
 import type { Trash } from './trash.ts'
 import type { Views } from './views.ts'
 
@@ -54,10 +54,12 @@ export class LiveDatasets {
     }
     const making = await this.#begin({ id, fileSystem, sizeBytes, origin: null })
     const deviceBytes = this.#whole(sizeBytes ?? (await this.#defaultBytes()))
-    await devices.create(making.note.device, deviceBytes)
-    await fileSystems.format(fileSystem, devices.path(making.note.device), deviceBytes, template)
-    await devices.sync(making.note.device)
-    await notes.commit(id, making.path, layout.live(id))
+    await this.#orDrop(id, making.path, async () => {
+      await devices.create(making.note.device, deviceBytes)
+      await fileSystems.format(fileSystem, devices.path(making.note.device), deviceBytes, template)
+      await devices.sync(making.note.device)
+      await notes.commit(id, making.path, layout.live(id))
+    })
     return this.#mustRead(id)
   }
 
@@ -77,13 +79,24 @@ export class LiveDatasets {
     const { fileSystem } = source
     const making = await this.#begin({ id, fileSystem, sizeBytes, origin: source.uuid })
     const { device } = making.note
-    await devices.clone(source.device, device)
-    await fileSystems.repair(fileSystem, devices.path(device))
-    if (fileSystem === 'xfs') await views.show(device, fileSystem, 'writable', async () => {})
-    if (sizeBytes !== null) await this.#fit(device, fileSystem, this.#whole(sizeBytes))
-    await devices.sync(device)
-    await notes.commit(id, making.path, layout.live(id))
+    await this.#orDrop(id, making.path, async () => {
+      await devices.clone(source.device, device)
+      await fileSystems.repair(fileSystem, devices.path(device))
+      if (fileSystem === 'xfs') await views.show(device, fileSystem, 'writable', async () => {})
+      if (sizeBytes !== null) await this.#fit(device, fileSystem, this.#whole(sizeBytes))
+      await devices.sync(device)
+      await notes.commit(id, making.path, layout.live(id))
+    })
     return this.#mustRead(id)
+  }
+
+  async #orDrop(id: VolumeId, making: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      await this.#parts.trash.put(id, making)
+      throw error
+    }
   }
 
   /** Not mounted by anybody: the file system and its device get this size. */
@@ -135,7 +148,7 @@ export class LiveDatasets {
     origin: string | null
   }): Promise<{ path: string; note: LiveNote }> {
     const { id, ...rest } = of
-    const note: LiveNote = { uuid: randomUUID(), device: randomUUID(), volumeId: id, ...rest }
+    const note: LiveNote = { uuid: randomUUID(), device: newDevice(id), volumeId: id, ...rest }
     await this.#parts.trash.put(id, this.#parts.layout.making(id, 'live'))
     return { path: await this.#parts.notes.begin(id, 'live', note), note }
   }

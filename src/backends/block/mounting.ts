@@ -8,6 +8,7 @@ import { allMounts, ownMounts } from '../../lib/mountinfo.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { DatasetFingerprint } from '../backend.ts'
 import type { AttachedDevice, BlockProvider, LiveNote } from './device.ts'
+import type { FileSystems } from './file-systems.ts'
 import type { Layout } from './layout.ts'
 import type { MountCommand } from './mount-command.ts'
 import { missing, readNote } from './notes.ts'
@@ -17,14 +18,16 @@ export class Mounting {
   readonly #layout: Layout
   readonly #devices: BlockProvider
   readonly #command: MountCommand
+  readonly #fileSystems: FileSystems
   readonly #logger: Logger
   /** Two mounts of one volume at once would both attach its device. */
   readonly #volumes = new KeyedMutex<VolumeId>()
 
-  constructor(layout: Layout, devices: BlockProvider, command: MountCommand, logger: Logger) {
+  constructor(layout: Layout, devices: BlockProvider, command: MountCommand, fileSystems: FileSystems, logger: Logger) {
     this.#layout = layout
     this.#devices = devices
     this.#command = command
+    this.#fileSystems = fileSystems
     this.#logger = logger
   }
 
@@ -52,6 +55,7 @@ export class Mounting {
           `something else (${top.fsType} ${top.source}${top.root}) is mounted at ${path}; unmount it first`,
         )
       }
+      if (attached === null) await this.#fileSystems.heal(note.fileSystem, this.#devices.path(note.device))
       await mkdir(path, { recursive: true, mode: 0o700 })
       await this.#command.mount(note.device, note.fileSystem, 'writable', path)
     })

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DroverError } from '../../domain/errors.ts'
@@ -6,7 +7,10 @@ import { isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../li
 import type { Reserve } from '../reserve.ts'
 import type { Layout } from './layout.ts'
 
-const uuidShape = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const deviceShape = /^[0-9a-z]{26}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** Never given twice; whose it is stands in it, so that a command under way can be told from its arguments. */
+export const newDevice = (id: VolumeId): string => `${id}.${randomUUID()}`
 
 /** The note at the path; null: none. @throws DATASET_FOREIGN when it is not one that Drover wrote */
 export const readNote = async <N extends { readonly device: string }>(path: string): Promise<N | null> => {
@@ -25,7 +29,9 @@ export const parseNote = (text: string): { device: string } | null => {
   try {
     const value: unknown = JSON.parse(text)
     if (typeof value !== 'object' || value === null || !('device' in value)) return null
-    return typeof value.device === 'string' && uuidShape.test(value.device) ? { ...value, device: value.device } : null
+    return typeof value.device === 'string' && deviceShape.test(value.device)
+      ? { ...value, device: value.device }
+      : null
   } catch {
     return null
   }

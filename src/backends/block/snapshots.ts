@@ -10,7 +10,7 @@ import type { FileSystems } from './file-systems.ts'
 import type { Freeze } from './freeze.ts'
 import type { Layout } from './layout.ts'
 import type { Mounting } from './mounting.ts'
-import { missing, type Notes, notesIn, readNote } from './notes.ts'
+import { missing, type Notes, newDevice, notesIn, readNote } from './notes.ts'
 import { isSameTree } from './same-tree.ts'
 import type { Trash } from './trash.ts'
 import type { Views } from './views.ts'
@@ -61,14 +61,19 @@ export class Snapshots implements SnapshotFacet {
     await trash.put(id, layout.making(id, what))
     const uuid = randomUUID()
     const note: SnapshotNote = {
-      ...{ uuid, streamUuid: uuid, device: randomUUID(), fileSystem: live.fileSystem, liveUuid: live.uuid },
+      ...{ uuid, streamUuid: uuid, device: newDevice(id), fileSystem: live.fileSystem, liveUuid: live.uuid },
       ...{ createdAt: isoNow(clock), sequence: await this.nextSequence(id), volumeId: id },
     }
     const making = await notes.begin(id, what, note)
-    await this.#cloneLive(id, live, note.device)
-    const mark = await devices.seal(note.device)
-    await notes.commit(id, making, path)
-    return asRecord(name, note, origin, mark)
+    try {
+      await this.#cloneLive(id, live, note.device)
+      const mark = await devices.seal(note.device)
+      await notes.commit(id, making, path)
+      return asRecord(name, note, origin, mark)
+    } catch (error) {
+      await trash.put(id, making)
+      throw error
+    }
   }
 
   async list(id: VolumeId): Promise<SnapshotRecord[]> {
@@ -178,8 +183,8 @@ export class Snapshots implements SnapshotFacet {
       })
       if (found !== null) return found.value
     }
-    const device = randomUUID()
-    const what = `probe-${device}`
+    const device = newDevice(id)
+    const what = `probe-${randomUUID()}`
     await notes.begin(id, what, { device })
     try {
       await this.#cloneLive(id, live, device)

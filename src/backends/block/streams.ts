@@ -11,7 +11,7 @@ import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
 import type { BlockProvider, PartialNote, SnapshotNote } from './device.ts'
 import type { Layout } from './layout.ts'
 import type { LiveDatasets } from './live-datasets.ts'
-import { missing, type Notes, notesIn, readNote } from './notes.ts'
+import { missing, type Notes, newDevice, notesIn, readNote } from './notes.ts'
 import { asRecord, type Snapshots } from './snapshots.ts'
 import type { StreamHead } from './stream/format.ts'
 import type { ReceiveOrder } from './stream/receive.ts'
@@ -69,7 +69,7 @@ export class Streams implements StreamFacet {
         `volume ${id} has no snapshot ${baseUuid} here that a stream could go upon; send it whole`,
       )
     }
-    const note: PartialNote = { device: randomUUID(), volumeId: id }
+    const note: PartialNote = { device: newDevice(id), volumeId: id }
     await notes.directory(id, layout.partials(id))
     await notes.write(layout.partial(id, partial), note)
     if (base === null) await devices.create(note.device, 0)
