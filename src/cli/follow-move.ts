@@ -21,13 +21,36 @@ export const followMove = async (context: Context, first: MoveView): Promise<num
   const look = (id: string) => context.client.call<MoveView>('GET', `/v1/moves/${segment(id)}`)
   const ended = await follow(context, [first], async () => [await look(first.id)])
   if (ended === null) return interruptedExit
-  const [move] = ended
-  const { returnedBy } = move
-  if (returnedBy === null) return endOf(context, move)
-  if (!context.json) context.err(`vol: warning: ${move.error?.message ?? 'it is not healthy'}; it goes back`)
-  const way = await withPatience(context.clock, patienceMs, () => look(returnedBy))
-  const back = await follow(context, [way], async () => [await look(returnedBy)])
-  return back === null ? interruptedExit : endOf(context, move, back[0])
+  const way = await followBack(context, ended[0])
+  return way === null ? interruptedExit : endOf(context, way.move, way.back)
+}
+
+/** The way back of a move that is not healthy, and the next one when that was undone; null after Ctrl-C. */
+const followBack = async (
+  context: Context,
+  first: MoveView,
+): Promise<{ move: MoveView; back: MoveView | null } | null> => {
+  const look = (id: string) =>
+    withPatience(context.clock, patienceMs, () => context.client.call<MoveView>('GET', `/v1/moves/${segment(id)}`))
+  let move = first
+  for (;;) {
+    const { returnedBy } = move
+    if (returnedBy === null) return { move, back: null }
+    if (!context.json) context.err(`vol: warning: ${move.error?.message ?? 'it is not healthy'}; it goes back`)
+    const ended = await follow(context, [await look(returnedBy)], async () => [await look(returnedBy)])
+    if (ended === null) return null
+    const [back] = ended
+    if (back.state !== 'aborted') return { move, back }
+    // Whether it is tried again, or given up, is settled in a moment.
+    const settled = await follow(
+      context,
+      [move],
+      async () => [await look(move.id)],
+      (now) => now.returnedBy !== back.id,
+    )
+    if (settled === null) return null
+    move = settled[0]
+  }
 }
 
 /** The same for the moves of a group; the first has the containers, and stands for all while they are shown. */
@@ -40,7 +63,10 @@ export const followGroup = async (context: Context, moves: readonly MoveView[]):
   }
   const ended = await follow(context, [lead, ...moves.filter(({ id }) => id !== lead.id)], read)
   if (ended === null) return interruptedExit
-  for (const move of ended) throwIfFailed(context, move)
+  const way = await followBack(context, ended[0])
+  if (way === null) return interruptedExit
+  throwIfFailed(context, way.move, way.back)
+  for (const move of ended.slice(1)) throwIfFailed(context, move)
   show(context, ended, () => ended.map(summary))
   return 0
 }
@@ -50,6 +76,7 @@ const follow = async (
   context: Context,
   first: readonly [MoveView, ...MoveView[]],
   read: () => Promise<MoveView[]>,
+  isOver: (move: MoveView) => boolean = () => true,
 ): Promise<readonly [MoveView, ...MoveView[]] | null> => {
   const progress = createProgress(context)
   const interrupt = new AbortController()
@@ -58,7 +85,7 @@ const follow = async (
   let moves = first
   try {
     progress.update(moves[0])
-    while (!moves.every((move) => isEnded(move) && !move.returnDue)) {
+    while (!moves.every((move) => isEnded(move) && !move.returnDue && isOver(move))) {
       await context.clock.sleep(lookMs, interrupt.signal)
       const [lead, ...others] = await withPatience(context.clock, patienceMs, async () => {
         interrupt.signal.throwIfAborted()

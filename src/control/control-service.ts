@@ -22,7 +22,7 @@ import type { ControlParts } from './parts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
 import { behindError, recoverStore, settleUnknown } from './recover.ts'
-import { beginReturns } from './returns.ts'
+import { Returns } from './returns.ts'
 import { Verifications } from './verify-control.ts'
 import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
@@ -131,24 +131,21 @@ export const createControlService = (given: ControlServiceParts): ControlService
       hosts: () => store.hosts(),
       trusted: given.trusted,
       movesPerHost: given.movesPerHost,
-      emit,
+      emit: async (type, data) => {
+        await emit(type, data)
+        // It may have been a way back, that is tried again.
+        if (type === 'move.aborted') void returns.run()
+      },
       publish: () => publisher.publish(),
       reconcileSoon,
-      returnSoon: () => void beginDueReturns(),
+      returnSoon: () => void returns.run(),
       mayWrite: parts.mayWrite,
     })
   let mover = newMover()
+  const returns = new Returns(parts, () => mover)
   let recovering: Promise<RecoverReport> | null = null
 
   const verifications = new Verifications(parts)
-  /** One after the other, so that none begins twice. */
-  let returning: Promise<void> | null = null
-  const beginDueReturns = (): Promise<void> => {
-    const next = (returning ?? Promise.resolve()).then(() => beginReturns(parts, mover))
-    returning = next.catch((error) => logger.warn({ error: String(error) }, 'returns begin later'))
-    return returning
-  }
-
   /** Moves without a runner go on, and rows half made are taken back; nothing while a host has seen a newer store than ours. */
   let unfinished = true
   const takeUp = async (): Promise<void> => {
@@ -157,7 +154,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       if (unfinished) await takeBackUnfinished(parts)
       unfinished = false
       await mover.resume()
-      void beginDueReturns()
+      void returns.run()
     } catch (error) {
       logger.warn({ error: String(error) }, 'moves are taken up later')
     }

@@ -1,7 +1,6 @@
 import { ulid } from 'ulid'
 import { DroverError } from '../domain/errors.ts'
-import type { MoveId } from '../domain/ids.ts'
-import { moveId } from '../domain/ids.ts'
+import { type MoveId, moveId } from '../domain/ids.ts'
 import type { MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { Mover } from '../migrate/mover.ts'
@@ -43,32 +42,52 @@ const membersOf = async (parts: ControlParts, label: string, to: string): Promis
   return [first.name, ...others.map(({ name }) => name)]
 }
 
-/** Every member is looked at and refused before anything is touched; the first one, the lead, has the containers of all. */
-const observeAll = async (parts: ControlParts, label: string, request: MoveRequest): Promise<Observed[]> => {
+/** A volume of a group, and how it moves. */
+export interface Member {
+  readonly name: string
+  readonly request: MoveRequest
+  readonly returnOf: MoveId | null
+}
+
+const withLabel = async (
+  parts: ControlParts,
+  label: string,
+  request: MoveRequest,
+): Promise<readonly [Member, ...Member[]]> => {
   const [lead, ...others] = await membersOf(parts, label, request.to)
-  const found = [await observe(parts, lead, request, others)]
-  for (const name of others) found.push(await observe(parts, name, request, null))
+  const member = (name: string): Member => ({ name, request, returnOf: null })
+  return [member(lead), ...others.map(member)]
+}
+
+/** Every member is looked at and refused before anything is touched; the first one, the lead, has the containers of all. */
+const observeAll = async (
+  parts: ControlParts,
+  [lead, ...others]: readonly [Member, ...Member[]],
+): Promise<[Observed, ...Observed[]]> => {
+  const names = others.map(({ name }) => name)
+  const found: [Observed, ...Observed[]] = [await observe(parts, lead.name, lead.request, names, lead.returnOf)]
+  for (const { name, request, returnOf } of others) found.push(await observe(parts, name, request, null, returnOf))
   checkSpace(found)
   return found
 }
 
-/** Each of them has space for itself; all together must have it too. */
+/** Each of them has space for itself; all that come to one pool together must have it too. */
 const checkSpace = (found: readonly Observed[]): void => {
-  const neededBytes = found.reduce((sum, { plan }) => sum + plan.forecast.bytes, 0)
-  const [first] = found
-  const freeBytes = Math.min(...found.map(({ target }) => target.pool.freeBytes))
-  if (first === undefined || neededBytes <= freeBytes) return
-  throw new DroverError(
-    'NO_SPACE',
-    `no space in pool ${first.target.pool.spec} on host ${first.to.name} for the ${found.length} volumes of the group: ${neededBytes} bytes are needed, ${freeBytes} are free; free some or name another pool with --pool`,
-    { details: { neededBytes, freeBytes } },
-  )
+  for (const [spec, coming] of Map.groupBy(found, ({ target }) => target.pool.spec)) {
+    const neededBytes = coming.reduce((sum, { plan }) => sum + plan.forecast.bytes, 0)
+    const freeBytes = Math.min(...coming.map(({ target }) => target.pool.freeBytes))
+    if (neededBytes <= freeBytes) continue
+    throw new DroverError(
+      'NO_SPACE',
+      `no space in pool ${spec} on host ${coming[0]?.to.name} for the ${coming.length} volumes of the group: ${neededBytes} bytes are needed, ${freeBytes} are free; free some or name another pool with --pool`,
+      { details: { neededBytes, freeBytes } },
+    )
+  }
 }
 
 export const planGroup = async (parts: ControlParts, label: string, request: MoveRequest): Promise<MovePlan[]> =>
-  (await observeAll(parts, label, request)).map(planView)
+  (await observeAll(parts, await withLabel(parts, label, request))).map(planView)
 
-/** All moves open in one transaction, and go on as one. */
 export const startGroup = async (
   parts: ControlParts,
   mover: Mover,
@@ -76,23 +95,37 @@ export const startGroup = async (
   request: MoveRequest,
 ): Promise<MoveRecord[]> => {
   await parts.mayWrite()
-  const found = await observeAll(parts, label, request)
-  const ids = new Map<string, MoveId>(
-    found.map(({ volume }) => [volume.id, moveId(ulid(parts.clock.now()).toLowerCase())]),
-  )
-  const idOf = (volume: Volume): MoveId => ids.get(volume.id) ?? moveId(ulid(parts.clock.now()).toLowerCase())
-  const [lead] = found
-  if (lead === undefined) throw new DroverError('INTERNAL', `the group ${label} has no members`)
-  const moves = await parts.store.beginGroup(
+  return startMembers(parts, mover, await withLabel(parts, label, request))
+}
+
+/** All moves open in one transaction, and go on as one. The first has the containers. */
+export const startMembers = async (
+  parts: ControlParts,
+  mover: Mover,
+  members: readonly [Member, ...Member[]],
+): Promise<[MoveRecord, ...MoveRecord[]]> => {
+  await parts.mayWrite()
+  const found = await observeAll(parts, members)
+  const drawn = found.map((observed, index) => ({
+    observed,
+    member: members[index] ?? members[0],
+    id: moveId(ulid(parts.clock.now()).toLowerCase()),
+  }))
+  const [lead] = drawn
+  if (lead === undefined) throw new DroverError('INTERNAL', 'a group has members')
+  const [first, ...others] = await parts.store.beginGroup(
     found.map(({ volume }) => volume),
     (volume, epoch, returnEpoch) => {
-      const observed = found.find((other) => other.volume.id === volume.id) ?? lead
-      return { ...newMove(parts, idOf(volume), observed, request, epoch, returnEpoch), groupId: idOf(lead.volume) }
+      const { observed, member, id } = drawn.find((other) => other.observed.volume.id === volume.id) ?? lead
+      const { request, returnOf } = member
+      return { ...newMove(parts, id, observed, request, epoch, returnEpoch), groupId: lead.id, returnOf }
     },
   )
-  for (const { id, volumeName } of moves) {
-    await parts.emit('move.started', { move: id, volume: volumeName, from: lead.from.name, to: lead.to.name })
+  if (first === undefined) throw new DroverError('INTERNAL', 'a group of no moves has begun')
+  const { from, to } = lead.observed
+  for (const { id, volumeName, returnOf } of [first, ...others]) {
+    await parts.emit('move.started', { move: id, volume: volumeName, from: from.name, to: to.name, returnOf })
   }
-  for (const move of moves) mover.start(move)
-  return moves
+  for (const move of [first, ...others]) mover.start(move)
+  return [first, ...others]
 }

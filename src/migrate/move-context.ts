@@ -39,10 +39,11 @@ export interface MoveContext {
   /** Both give up, whatever they wait for, when `signal` is aborted; from commit on they do not. */
   source: Agent
   target: Agent
-  /** The same two, for what no cancel interrupts: undo, and all that comes after commit. */
-  readonly insistent: { readonly source: Agent; readonly target: Agent }
+  /** The same, for what no cancel and no failure of another member interrupts: undo, and all that comes after commit. */
+  readonly insistent: { readonly source: Agent; readonly target: Agent; readonly signal: AbortSignal }
   readonly command: MoveCommand
-  readonly signal: AbortSignal
+  /** From commit on aborted only when the control role ends. */
+  signal: AbortSignal
   /** Of the lead of a group: the names of the other volumes, whose containers it carries too. */
   readonly alongside?: readonly string[]
   /** An operator has said so: it is gone for good, and nothing writes there. */

@@ -25,6 +25,7 @@ export class Mover {
   /** Those whose target is lost for good, by an operator's word; forgotten with the process. */
   readonly #lost = new Set<MoveId>()
   #closing = false
+  readonly #closed = new AbortController()
 
   constructor(parts: MoverParts) {
     this.#parts = parts
@@ -75,7 +76,9 @@ export class Mover {
   async close(): Promise<void> {
     this.#closing = true
     const running = [...this.#running.values()]
-    for (const { abort } of running) abort.abort(new DroverError('CONTROL_UNREACHABLE', 'vold is stopping'))
+    const stopping = new DroverError('CONTROL_UNREACHABLE', 'vold is stopping')
+    this.#closed.abort(stopping)
+    for (const { abort } of running) abort.abort(stopping)
     await Promise.race([Promise.all(running.map(({ ended }) => ended)), this.#parts.clock.sleep(2_000)])
   }
 
@@ -238,7 +241,11 @@ export class Mover {
     }
     const sourceHost = host(move.sourceHostId)
     const targetHost = host(move.targetHostId)
-    const insistent = { source: this.#parts.agent(sourceHost), target: this.#parts.agent(targetHost) }
+    const insistent = {
+      source: this.#parts.agent(sourceHost),
+      target: this.#parts.agent(targetHost),
+      signal: this.#closed.signal,
+    }
     return {
       parts: this.#parts,
       sourceHost,

@@ -289,7 +289,8 @@ export class SourceSide {
     const { volumeName, moveId, group } = args
     if (group === undefined) return this.#asTheyWere(args, await captureAll(this.#runtime, [volumeName]))
     if (group.leadId !== moveId) return []
-    return captureAll(this.#runtime, [volumeName, ...othersOf(group, moveId).map((other) => other.volumeName)])
+    const names = othersOf(group, moveId).map((other) => other.volumeName)
+    return this.#asTheyWere(args, await captureAll(this.#runtime, [volumeName, ...names]))
   }
 
   async #stopAndUnmount(

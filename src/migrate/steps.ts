@@ -276,9 +276,8 @@ const overBudget = ({ move: { request } }: MoveContext, downtimeMs: number): str
   return [`the writers were stopped for ${downtimeMs} ms, ${request.maxDowntimeMs} ms were allowed${why}`]
 }
 
-/** A return does not return, nor does a group. */
-const mayReturn = ({ move }: MoveContext): boolean =>
-  move.request.noReturn !== true && move.returnOf === null && move.groupId === undefined
+/** A return does not return. Of a group the one that has the containers says it for all. */
+const mayReturn = ({ move }: MoveContext): boolean => move.request.noReturn !== true && move.returnOf === null
 
 export const carries = ({ move }: MoveContext): boolean =>
   move.request.containers === 'move' && !move.request.onlyIdle && (move.groupId ?? move.id) === move.id

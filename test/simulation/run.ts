@@ -188,6 +188,9 @@ const orphans = [
   'journal',
   'loop',
   'unfinished',
+  'trash',
+  'verification',
+  'plugin',
   'unknown',
   'store',
 ]
