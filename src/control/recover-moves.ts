@@ -56,7 +56,7 @@ export const movesUnder = (
       const sourceHostId = sourceOf(facts, copy, moveId) ?? likelySource(facts, copy, moveId)
       const move = moveOf(facts, copy, moveId, { sourceHostId, targetHostId: copy.host.id }, now)
       moves.push({
-        move: { ...move, state: 'committed', phase: 'activate', finalSnapshot: base, error: null, endedAt: null },
+        move: { ...move, ...committed, finalSnapshot: base },
         ownerEpoch: owner.record.epoch,
       })
       continue
@@ -81,6 +81,19 @@ export const movesUnder = (
   }
   return { moves, forget, open }
 }
+
+/** A member that the target has not taken yet, of a group that has committed. */
+export const goesOn = (facts: Facts, source: Copy, target: Copy, moveId: MoveId, now: string): RecoveredMove => {
+  const ends = { sourceHostId: source.host.id, targetHostId: target.host.id }
+  const move = moveOf(facts, target, moveId, ends, now)
+  const { snapshot } = target.record
+  return {
+    move: { ...move, ...committed, finalSnapshot: snapshot },
+    ownerEpoch: commandIn(facts, source, moveId).epoch,
+  }
+}
+
+const committed = { state: 'committed', phase: 'activate', error: null, endedAt: null } as const
 
 const undone = (now: string) => ({
   state: 'aborted' as const,
@@ -145,6 +158,7 @@ const moveOf = (
     epoch,
     returnEpoch,
     returnOf: returnOf ?? null,
+    ...groupIdOf(facts, moveId),
     request: {
       to: facts.hostName(ends.targetHostId),
       quiesce: 'stop',
@@ -157,4 +171,9 @@ const moveOf = (
     warnings: ['its row was made anew by vol recover'],
     startedAt: now,
   }
+}
+
+const groupIdOf = (facts: Facts, moveId: MoveId): { groupId?: MoveId } => {
+  const group = facts.journal(moveId, 'source')?.note.group
+  return group === undefined ? {} : { groupId: group.leadId }
 }

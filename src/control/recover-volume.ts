@@ -4,7 +4,8 @@ import type { MoveRecord } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { MoveCommand } from '../migrate/agent.ts'
 import type { Copy, Evidence, Facts } from './recover-facts.ts'
-import { commandIn, movesUnder, type RecoveredMove } from './recover-moves.ts'
+import { committedWithGroup } from './recover-group.ts'
+import { commandIn, goesOn, movesUnder, type RecoveredMove } from './recover-moves.ts'
 
 /**
  * `owner`: a record says so. `taken-back`: nobody owned it, its source and its target agreed. `unknown`: nothing touches it until more
@@ -121,6 +122,8 @@ const takenBack = (
         epoch > record.epoch && !(epoch === command.epoch && hostId === targetId) && hostId !== host.id,
     )
   if (later !== undefined) return unknown(facts, id, superseding(facts, source, later))
+  const prepared = committedWithGroup(facts, source, moveId, targetId)
+  if (prepared !== null) return takenWithGroup(facts, source, prepared, moveId, now)
   const epoch = newEpoch(facts.highest(id))
   const { moves, forget } = movesUnder(facts, source, now)
   return {
@@ -133,6 +136,25 @@ const takenBack = (
     moves: moves.map((other) => ({ ...other, ownerEpoch: other.move.id === moveId ? epoch : other.ownerEpoch })),
     forgetMoves: forget,
     refusal: { hostId: targetId, command },
+    superseded: [],
+  }
+}
+
+/** The group has committed, so this member has too: it goes on, as the others do. */
+const takenWithGroup = (facts: Facts, source: Copy, target: Copy, moveId: MoveId, now: string): VolumeDecision => {
+  const { volumeId, name } = source.record
+  const recovered = goesOn(facts, source, target, moveId, now)
+  const { epoch } = recovered.move
+  return {
+    volumeId,
+    name,
+    outcome: 'owner',
+    hostId: target.host.id,
+    reason: `its group has committed: host ${target.host.name} has taken another volume of it; its move goes on`,
+    row: { ...rowOf(facts, target, epoch), openMoveId: moveId },
+    moves: [recovered],
+    forgetMoves: openMoves(facts, volumeId).filter((id) => id !== moveId),
+    refusal: null,
     superseded: [],
   }
 }

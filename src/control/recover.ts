@@ -10,6 +10,7 @@ import type { StoreIdentity } from '../state/store.ts'
 import type { RecoverReport } from './control.ts'
 import type { ControlParts } from './parts.ts'
 import { Facts } from './recover-facts.ts'
+import type { RecoveredMove } from './recover-moves.ts'
 import { decideVolume, unknown, type VolumeDecision } from './recover-volume.ts'
 
 /** A host that takes longer counts as one that does not answer. */
@@ -176,12 +177,25 @@ const afterRefusals = (
 
 const written = (facts: Facts, decisions: readonly VolumeDecision[]) => ({
   volumes: decisions.flatMap(({ row }) => (row === null ? [] : [row])),
-  moves: decisions.flatMap(({ moves }) => moves),
+  moves: withLeads(
+    facts,
+    decisions.flatMap(({ moves }) => moves),
+  ),
   forgetVolumes: decisions
     .filter(({ row, volumeId }) => row === null && facts.row(volumeId) !== null)
     .map((d) => d.volumeId),
   forgetMoves: decisions.flatMap(({ forgetMoves }) => forgetMoves),
 })
+
+/** A group goes on as one only with the row of its lead; without it each member goes on by itself. */
+const withLeads = (facts: Facts, moves: readonly RecoveredMove[]): RecoveredMove[] => {
+  const rows = [...facts.given.moves, ...moves.map(({ move }) => move)]
+  return moves.map((recovered) => {
+    const { groupId, ...alone } = recovered.move
+    const hasLead = rows.some((row) => row.id === groupId && row.groupId === groupId)
+    return groupId === undefined || hasLead ? recovered : { ...recovered, move: alone }
+  })
+}
 
 /** Two volumes of one name: the one that the table of names has under it keeps it, else the older one. */
 const withNames = (facts: Facts, decisions: readonly VolumeDecision[]): VolumeDecision[] => {

@@ -105,6 +105,8 @@ export interface JournalNote {
   readonly side: 'source' | 'target' | 'carried'
   readonly command: MoveCommand
   readonly targetHostId: HostId | null
+  /** As the source of a group knows it. */
+  readonly group?: GroupPart | undefined
 }
 
 /**

@@ -77,7 +77,8 @@ export class MoveJournal {
       const journal = await this.#read<SourceJournal | TargetJournal>(name)
       if (journal === null) continue
       const targetHostId = 'targetHostId' in journal ? journal.targetHostId : null
-      found.push({ side, command: journal.command, targetHostId })
+      const group = 'group' in journal ? { group: journal.group } : {}
+      found.push({ side, command: journal.command, targetHostId, ...group })
     }
     return found
   }

@@ -344,3 +344,55 @@ test('a dry run says the same and writes nothing; a store that nobody has passed
   expect(await current.recover()).toMatchObject({ needed: false })
   expect((await current.store.identity()).term).toBe(0)
 })
+
+/** Two volumes that host1 moved to host2 as a group, all released, when the store was lost. */
+const groupLost = (lead: Role, other: Role) => {
+  const [one, two] = [1, 2].map((volume) => ({
+    ...{ volumeId: id(volume), volumeName: `db${volume}`, moveId: moveId(`m${String(volume).padStart(25, '0')}`) },
+    ...{ epoch: 4, returnEpoch: 5 },
+  })) as [MoveCommand, MoveCommand]
+  const group = { leadId: one.moveId, members: [one, two] }
+  const journals = [one, two].map((command) => ({ side: 'source' as const, command, targetHostId: host(2).id, group }))
+  const source = (command: MoveCommand, volume: number) =>
+    record(1, volume, 'released', 3, { seen: 5, moveId: command.moveId, snapshot: 's' })
+  const target = (command: MoveCommand, volume: number, role: Role) =>
+    record(2, volume, role, role === 'owner' ? 4 : 0, { seen: 5, moveId: command.moveId, snapshot: 's' })
+  const records = [target(one, 1, lead), target(two, 2, other)]
+  return clusterOf([{ records: [source(one, 1), source(two, 2)], journals }, { records }, {}])
+}
+
+test('a group whose lead the target had taken goes on as one: all of it has committed', async () => {
+  const { store, refused, recover } = await groupLost('owner', 'prepared')
+  const report = await recover()
+  expect(report.volumes).toMatchObject([
+    { name: 'db1', outcome: 'owner', host: 'host2', epoch: 4 },
+    { name: 'db2', outcome: 'owner', host: 'host2', epoch: 4, reason: /its group has committed/ },
+  ])
+  expect(refused).toEqual([])
+  const moves = (await store.moves({ open: true })).toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  expect(moves).toMatchObject(
+    [1, 2].map(() => ({ state: 'committed', phase: 'activate', finalSnapshot: 's', groupId: m1 })),
+  )
+  expect(await store.volumes()).toMatchObject(
+    moves.map(({ id: open }) => ({ ownerHostId: host(2).id, openMoveId: open })),
+  )
+})
+
+test('a group of which the target had taken nothing is given up and taken back as one', async () => {
+  const { store, refused, recover } = await groupLost('prepared', 'prepared')
+  const report = await recover()
+  expect(report.volumes).toMatchObject([
+    { outcome: 'taken-back', host: 'host1' },
+    { outcome: 'taken-back', host: 'host1' },
+  ])
+  expect(refused.map(({ host: on }) => on)).toEqual(['host2', 'host2'])
+  expect(await store.moves({ open: true })).toEqual([])
+})
+
+test('a member that the target has refused after the commit is taken back, not forced upon it', async () => {
+  const { recover } = await groupLost('owner', 'refused')
+  expect((await recover()).volumes).toMatchObject([
+    { outcome: 'owner', host: 'host2' },
+    { outcome: 'taken-back', host: 'host1' },
+  ])
+})
