@@ -66,7 +66,6 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const reconciler = new Reconciler({ store, agent, logger, clock })
   const progress = new ProgressBoard()
   let stopTimer: (() => void) | null = null
-  let reconciling: Promise<boolean> | null = null
   let stopSoon: (() => void) | null = null
 
   /** Again and again until every host has answered. */
@@ -106,16 +105,10 @@ export const createControlService = (given: ControlServiceParts): ControlService
     reconcile: async () => {
       // What an old store says of moves that it takes for open is nobody's to act upon.
       if (publisher.behindOf.size > 0) return true
-      reconciling ??= reconciler
-        .run()
-        .catch((error) => {
-          logger.warn({ error: String(error) }, 'reconciling failed; it is tried again')
-          return false
-        })
-        .finally(() => {
-          reconciling = null
-        })
-      return reconciling
+      return reconciler.run().catch((error) => {
+        logger.warn({ error: String(error) }, 'reconciling failed; it is tried again')
+        return false
+      })
     },
   }
 
@@ -181,7 +174,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const recover = async (options: { dryRun: boolean }): Promise<RecoverReport> => {
     const report = await recoverStore(parts, options, async () => {
       await mover.close()
-      await reconciling
+      await reconciler.settled()
       mover = newMover()
     })
     return report
@@ -276,7 +269,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       stopSoon?.()
       verifications.close()
       await mover.close()
-      await reconciling
+      await reconciler.settled()
     },
     publishNow: () => publisher.publishNow(),
 

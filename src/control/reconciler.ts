@@ -1,7 +1,8 @@
+import pLimit from 'p-limit'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { asDroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
-import type { MoveId } from '../domain/ids.ts'
+import type { HostId, MoveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import { isEnded } from '../domain/move.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -13,18 +14,22 @@ import type { Store } from '../state/store.ts'
 const tombstoneKeptMs = 24 * 3_600_000
 /** So many of the newest moves are looked at for one that its target has not heard the end of: hosts remember as many ended ones. */
 const refusalsLookedAt = 16
+/** Volumes of one host that are settled at once: one whose disk hangs holds up its own only. */
+const atOnce = 4
 
 /**
  * Finishes on each host what ended while that host did not answer: undo, refusal, retirement, recorded deletions. It acts only on
- * what the store has recorded; what the store does not know is left alone.
+ * what the store has recorded; what the store does not know is left alone. Each host has its own lane: one that is slow holds up no other.
  */
 export class Reconciler {
   readonly #store: Store
   readonly #agent: (host: Host) => Agent
   readonly #logger: Logger
   readonly #clock: Clock
-  /** Some host holds the owner's copy of a volume that the store does not know of, nor of its deletion. */
-  hasStrays = false
+  /** Hosts that hold the owner's copy of a volume that the store does not know of, nor of its deletion. */
+  readonly #strays = new Set<HostId>()
+  readonly #lanes = new Map<HostId, Promise<boolean>>()
+  #dropping: Promise<void> | null = null
   /** Aborted moves whose target has answered that it refuses. */
   readonly #refused = new Set<MoveId>()
 
@@ -37,25 +42,49 @@ export class Reconciler {
 
   /** True when every host answered and has nothing left to finish. */
   async run(): Promise<boolean> {
-    this.hasStrays = false
     const hosts = await this.#store.hosts()
-    const answered = await Promise.all(hosts.map((host) => this.#host(host)))
-    const all = answered.every(Boolean)
-    if (all) await this.#dropTombstones(hosts)
-    return all
+    for (const id of this.#strays) if (!hosts.some((host) => host.id === id)) this.#strays.delete(id)
+    const answered = await Promise.all(hosts.map((host) => this.#lane(host)))
+    if (!answered.every(Boolean)) return false
+    this.#dropping ??= this.#dropTombstones(hosts).finally(() => {
+      this.#dropping = null
+    })
+    await this.#dropping
+    return true
+  }
+
+  get hasStrays(): boolean {
+    return this.#strays.size > 0
+  }
+
+  /** What is under way has come to its end. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#lanes.values(), this.#dropping])
+  }
+
+  /** Joins what is under way for this host. */
+  #lane(host: Host): Promise<boolean> {
+    const running = this.#lanes.get(host.id)
+    if (running !== undefined) return running
+    const lane = this.#host(host).finally(() => this.#lanes.delete(host.id))
+    this.#lanes.set(host.id, lane)
+    return lane
   }
 
   async #host(host: Host): Promise<boolean> {
     const agent = this.#agent(host)
     try {
-      let all = true
-      for (const record of await agent.holdings({})) {
-        all = (await this.#try(host, record.name, () => this.#record(host, agent, record))) && all
-      }
-      for (const move of await this.#unrefused(host)) {
-        all = (await this.#try(host, move.volumeName, () => this.#refuse(agent, move))) && all
-      }
-      return all
+      const limit = pLimit(atOnce)
+      const records = await agent.holdings({})
+      this.#strays.delete(host.id)
+      const settled = records.map((record) =>
+        limit(() => this.#try(host, record.name, () => this.#record(host, agent, record))),
+      )
+      // Those that the host has a record of first.
+      const refused = (await this.#unrefused(host)).map((move) =>
+        limit(() => this.#try(host, move.volumeName, () => this.#refuse(agent, move))),
+      )
+      return (await Promise.all([...settled, ...refused])).every(Boolean)
     } catch (error) {
       this.#logger.debug({ host: host.name, reason: asDroverError(error).message }, 'reconciled later')
       return false
@@ -93,7 +122,8 @@ export class Reconciler {
   }
 
   async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {
-    if (record.role === 'owner' && record.hostId === host.id && record.datasetUuid !== null) await this.#known(record)
+    if (record.role === 'owner' && record.hostId === host.id && record.datasetUuid !== null)
+      await this.#known(host, record)
     if (record.moveId === null) return this.#deleted(agent, record)
     const move = await this.#store.move(record.moveId)
     if (move === null || !isEnded(move)) return
@@ -102,10 +132,10 @@ export class Reconciler {
     await this.#ended(host, agent, record, move, command)
   }
 
-  async #known({ volumeId }: DatasetRecord): Promise<void> {
+  async #known(host: Host, { volumeId }: DatasetRecord): Promise<void> {
     if ((await this.#store.volume(volumeId)) !== null) return
     const stones = await this.#store.tombstones()
-    if (!stones.some((stone) => stone.volumeId === volumeId)) this.hasStrays = true
+    if (!stones.some((stone) => stone.volumeId === volumeId)) this.#strays.add(host.id)
   }
 
   async #ended(host: Host, agent: Agent, record: DatasetRecord, move: MoveRecord, command: MoveCommand): Promise<void> {

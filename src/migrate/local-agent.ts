@@ -1,7 +1,8 @@
+import pLimit from 'p-limit'
 import type { HeldCertificate } from '../cluster/renewal.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
-import { DroverError } from '../domain/errors.ts'
+import { asDroverError, DroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
 import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
@@ -274,29 +275,38 @@ const startReceive = async (
 }
 
 const baseKeptMs = 24 * 3_600_000
+const sweptAtOnce = 4
 
+/** Several volumes at once, each by itself: one whose disk hangs, or that cannot be looked at, does not hold up the rest. */
 const sweep = async (host: VolumeHost, digests: TreeDigests): Promise<void> => {
-  const now = host.clock.now()
-  for (const { record } of await host.allHeld()) {
-    if (digests.busy(record.volumeId)) continue
-    await host.locks.run(record.volumeId, async () => {
-      const held = await host.held(record.volumeId)
-      if (held === null || held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
-      const { keepUntil, role, snapshots } = held.record
-      if (role === 'replica' && keepUntil !== null && Date.parse(keepUntil) < now) {
-        await held.backend.destroy(held.record.volumeId)
-      }
-      if (role !== 'owner') return
-      const old = snapshots.filter(
-        ({ origin, createdAt, differs }) =>
-          origin === 'move' && differs !== true && Date.parse(createdAt) + baseKeptMs < now,
-      )
-      for (const snapshot of old) await held.backend.snapshots?.destroy(held.record.volumeId, snapshot.name)
-      if (old.length > 0)
-        await held.backend.writeRecord({
-          ...held.record,
-          snapshots: snapshots.filter((snapshot) => !old.includes(snapshot)),
-        })
-    })
+  const limit = pLimit(sweptAtOnce)
+  const sweepOne = async (id: VolumeId): Promise<void> => {
+    try {
+      await host.locks.run(id, () => sweepVolume(host, id))
+    } catch (error) {
+      const reason = asDroverError(error).message
+      host.logger.warn({ volume: id, reason }, 'what is over of a volume is dropped later')
+    }
   }
+  const ids = (await host.allHeld()).map(({ record }) => record.volumeId).filter((id) => !digests.busy(id))
+  await Promise.all(ids.map((id) => limit(() => sweepOne(id))))
+}
+
+const sweepVolume = async (host: VolumeHost, id: VolumeId): Promise<void> => {
+  const now = host.clock.now()
+  const held = await host.held(id)
+  if (held === null || held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
+  const { keepUntil, role, snapshots } = held.record
+  if (role === 'replica' && keepUntil !== null && Date.parse(keepUntil) < now) await held.backend.destroy(id)
+  if (role !== 'owner') return
+  const old = snapshots.filter(
+    ({ origin, createdAt, differs }) =>
+      origin === 'move' && differs !== true && Date.parse(createdAt) + baseKeptMs < now,
+  )
+  for (const snapshot of old) await held.backend.snapshots?.destroy(id, snapshot.name)
+  if (old.length === 0) return
+  await held.backend.writeRecord({
+    ...held.record,
+    snapshots: snapshots.filter((snapshot) => !old.includes(snapshot)),
+  })
 }
