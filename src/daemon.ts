@@ -1,47 +1,37 @@
-import { rename } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { collectDefaultMetrics, Registry } from 'prom-client'
 import { createAgentRoutes } from './api/agent-routes.ts'
 import { createApi } from './api/app.ts'
 import { registerGauges } from './api/gauges.ts'
-import type { LocalEndpoints } from './api/handlers.ts'
 import { createControlProxy } from './api/proxy.ts'
 import { ensureLoopPool } from './backends/btrfs/loop-pool.ts'
 import { createBackend } from './backends/registry.ts'
-import { acceptJoin } from './cluster/accept-join.ts'
 import { parseAddress } from './cluster/address.ts'
-import { advertisedAddress, advertisedData, trustedBetween } from './cluster/advertise.ts'
-import { fingerprintOf } from './cluster/certificates.ts'
-import type { AdoptedVolume, Identity } from './cluster/cluster.ts'
+import { advertisedAddress, advertisedData } from './cluster/advertise.ts'
+import type { Identity } from './cluster/cluster.ts'
 import { type ClusterMember, loadOrCreateMember, saveIdentity } from './cluster/identity-files.ts'
-import { requestJoin } from './cluster/join.ts'
 import { Membership } from './cluster/membership.ts'
 import { OwnIdentity } from './cluster/own-identity.ts'
 import { createPeerClient } from './cluster/peer-client.ts'
-import { certificateProblems, endOfCertificate } from './cluster/renewal.ts'
 import { createClusterServer } from './cluster/tls-server.ts'
-import { parseToken } from './cluster/token.ts'
-import { openTokenBook } from './cluster/token-book.ts'
 import { createDockerRuntime } from './containers/docker-runtime.ts'
 import { localControlPort, remoteControlPort } from './control/control-client.ts'
-import { type ControlService, createControlService } from './control/control-service.ts'
-import { notedStore } from './control/noted-store.ts'
-import { registerHost } from './control/register-host.ts'
-import { asDroverError, DroverError } from './domain/errors.ts'
+import { ControlRole } from './daemon/control-role.ts'
+import { createLocalEndpoints, engineProblems } from './daemon/local-endpoints.ts'
+import { createSurroundings, imagesOver } from './daemon/surroundings.ts'
+import { DroverError } from './domain/errors.ts'
 import type { Host } from './domain/host.ts'
 import { isId, volumeId } from './domain/ids.ts'
 import { parsePoolSpec } from './domain/pool.ts'
-import { isoNow, systemClock } from './lib/clock.ts'
+import { systemClock } from './lib/clock.ts'
 import type { DaemonConfig } from './lib/config.ts'
 import { lockDataDir } from './lib/data-dir-lock.ts'
 import { createExec } from './lib/exec.ts'
 import { dropHalfWritten, ensureDirectory } from './lib/files.ts'
 import { listenTcp } from './lib/listen.ts'
 import type { Logger } from './lib/logger.ts'
-import { idleLoopsOf } from './lib/loop-devices.ts'
 import { bindToMachine, readMachineIdentity } from './lib/machine-identity.ts'
-import { ownMounts } from './lib/mountinfo.ts'
 import { RunningCommands } from './lib/running-commands.ts'
 import { listenOnUnixSocket } from './lib/unix-socket.ts'
 import type { Agent } from './migrate/agent.ts'
@@ -50,15 +40,13 @@ import { createLocalAgent } from './migrate/local-agent.ts'
 import { createRemoteAgent } from './migrate/remote-agent.ts'
 import { createTransferService } from './migrate/transfer/service.ts'
 import { createTreeDigests } from './migrate/verification/digest-service.ts'
-import { openSqliteStore } from './state/sqlite-store.ts'
-import type { Store } from './state/store.ts'
 import { createVolumePlugin, type VolumePlugin } from './volume-plugin/plugin.ts'
-import { beginAdoption, finishAdoption } from './volumes/adopt.ts'
+import { finishAdoption } from './volumes/adopt.ts'
 import { Catalog } from './volumes/catalog.ts'
 import type { ControlPort } from './volumes/control-port.ts'
 import { EpochLedger } from './volumes/epoch-ledger.ts'
 import { FirstMount } from './volumes/first-mount.ts'
-import { type Held, VolumeHost } from './volumes/host.ts'
+import { VolumeHost } from './volumes/host.ts'
 import { createHostVolumeService } from './volumes/host-volume-service.ts'
 import { ensurePrivateMountRoot } from './volumes/mount-root.ts'
 
@@ -68,10 +56,9 @@ export interface Daemon {
 }
 
 const askOthersMs = 2_000
-const tokenTtlMs = 24 * 3_600_000
 const sweepMs = 3_600_000
 
-/** The composition root: the only place that knows every room. Reads from top to bottom as the house stands. */
+/** The composition root: with what stands in `daemon/` the only place that knows every room. Reads from top to bottom as the house stands. */
 export const startDaemon = async (config: DaemonConfig, logger: Logger, version: string): Promise<Daemon> => {
   const clock = systemClock
   if (process.getuid?.() !== 0)
@@ -174,29 +161,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         throw new DroverError('NO_SUCH_HOST', `host ${hostId} is no member of the cluster any more`)
       },
       dataAddress: () => dataAddress,
-      uploadImage: ({ imageId, imageName, targetHostId, targetAddress, moveId, volumeId: id }, tar, signal) => {
-        const headers = {
-          'drover-move-id': moveId,
-          'drover-volume-id': id,
-          'drover-image-id': encodeURIComponent(imageId),
-          'drover-image-name': encodeURIComponent(imageName),
-        }
-        return peers.upload({ address: targetAddress, hostId: targetHostId }, '/agent/image', tar, headers, signal)
-      },
-      around: {
-        mountPoints: async () => (await ownMounts()).map(({ mountPoint }) => mountPoint),
-        idleLoops: () => idleLoopsOf(join(config.dataDir, 'pool.img')),
-        detachLoop: async (device) => void (await exec.run(['losetup', '--detach', device])),
-        certificates: () => [
-          { of: 'host', endsAt: endOf(identity().certPem) },
-          { of: 'CA', endsAt: endOf(identity().caPem) },
-        ],
-        pluginProblem: async () => (await plugin?.problem()) ?? null,
-        servePluginAgain: async () => {
-          await ensureDirectory(config.pluginDir, 0o755)
-          await plugin?.listenAgain()
-        },
-      },
+      uploadImage: imagesOver(peers),
+      around: createSurroundings({ config, exec, own, plugin: () => plugin }),
       certificate: own,
       remembered: () => ({ store: membership.seenStore(), members: membership.members() }),
       acceptTable: async ({ storeId, table, hosts }) => {
@@ -218,171 +184,30 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     }
 
     // control/: on the host that has the role
-    let store: Store | null = null
-    let control: ControlService | null = null
-    const startControl = async () => {
-      const { authority } = own
-      if (authority === null) return
-      const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
-      await ensureDirectory(join(config.dataDir, 'control'))
-      const file = await openSqliteStore({ path: join(config.dataDir, 'control', 'state.db'), clock })
-      const opened = notedStore(file, (seen) => membership.observe(seen))
-      store = opened
-      await opened.putHost({
-        id: identity().hostId,
-        name: identity().hostName,
-        address,
-        dataAddress,
-        pools: specs,
-        control: true,
-        fingerprint: identity().fingerprint,
-        joinedAt: (await opened.hosts()).find(({ id }) => id === identity().hostId)?.joinedAt ?? isoNow(clock),
-      })
-      control = createControlService({
-        store: opened,
-        clock,
-        logger,
-        tokens,
-        ownHostId: identity().hostId,
-        address,
-        agent: agentOf,
-        signing: { authority, clusterId: identity().clusterId },
-        trusted: (one, other) => trustedBetween(config.trustedLinks, one.address, other.address),
-        ...(config.movesPerHost === null ? {} : { movesPerHost: config.movesPerHost }),
-      })
-      await control.start()
-    }
-    const stopControl = async () => {
-      await control?.close()
-      control = null
-      await store?.close()
-      store = null
-    }
-    undo.push(stopControl)
-    const mustStore = (): Store => {
-      if (store !== null) return store
-      throw new DroverError('NOT_CONTROL', `host ${identity().hostName} does not have the control role`)
-    }
-
-    const becomeMember = async (joined: Identity) => {
-      await stopControl()
-      await rename(join(config.dataDir, 'control'), join(config.dataDir, `control.left-${clock.now()}`))
-      host.setIdentity(joined)
-      await membership.reset(joined.clusterId)
-      await catalog.reset()
-    }
-    /** What the control role sends a new member, once that is who it is. */
-    const tableComes = async () => {
-      for (let waited = 0; !catalog.known && waited < 10_000; waited += 50) await clock.sleep(50)
-    }
-
-    let ready = false
-    const engineProblems = async (): Promise<string[]> => {
-      try {
-        await runtime.ping()
-        return []
-      } catch (error) {
-        return [asDroverError(error).message]
-      }
-    }
-    const endpoints: LocalEndpoints = {
-      version: () => {
-        const { hostName, hostId, clusterId, control: isControl } = identity()
-        return { version, hostName, hostId, clusterId, control: isControl }
-      },
-      problems: async () => [
-        ...(ready ? [] : ['vold is still starting']),
-        ...certificateProblems(identity(), clock),
-        ...(await engineProblems()),
-      ],
-      init: async () => {
-        if (control === null) {
-          throw new DroverError(
-            'CLUSTER_EXISTS',
-            `host ${identity().hostName} is in the cluster of ${identity().controlAddress} already; run vol token for a further host`,
-          )
-        }
-        return control.issueToken(tokenTtlMs)
-      },
-      join: async ({ address: where, token, adopt }) => {
-        const asked = { address: where, token, ownAddress: address, ownDataAddress: dataAddress, pools: specs }
-        const joiner = { ...asked, dataDir: config.dataDir, clock }
-        // The cluster that it is in: its certificate has ended, or it or the control host has another address.
-        if (!identity().control && parseToken(token).caFingerprint === fingerprintOf(identity().caPem)) {
-          return joinedView(await own.replace((now) => requestJoin({ ...joiner, hostName: now.hostName, renews: now })))
-        }
-        if (!identity().control) {
-          throw new DroverError(
-            'CLUSTER_EXISTS',
-            `host ${identity().hostName} is in the cluster of ${identity().controlAddress} already`,
-          )
-        }
-        if ((await mustStore().hosts()).length > 1) {
-          throw new DroverError(
-            'CLUSTER_EXISTS',
-            `host ${identity().hostName} has the control role of a cluster with other hosts; remove them first with vol host rm`,
-          )
-        }
-        const held = await host.allHeld()
-        const names = held.map(({ record }) => record.name)
-        if (names.length > 0 && !adopt) {
-          throw new DroverError(
-            'ADOPT_NEEDED',
-            `host ${identity().hostName} holds volumes already (${names.slice(0, 5).join(', ')}); join with --adopt to bring them along, or remove them`,
-          )
-        }
-        if (adopt) await beginAdoption(host)
-        const volumes = held
-          .filter(({ record }) => record.role === 'owner' && record.hostId === identity().hostId)
-          .map(adopted)
-        const joined = await own.replace(async () => {
-          const found = await requestJoin({ ...joiner, hostName: config.hostName, volumes })
-          await becomeMember(found)
-          return found
-        })
-        await tableComes()
-        await finishAdoption(host)
-        return joinedView(joined)
-      },
-      admit: async (request) => {
-        const { authority } = own
-        if (authority === null || control === null) {
-          throw new DroverError(
-            'NOT_CONTROL',
-            `host ${identity().hostName} does not have the control role; join ${identity().controlAddress}`,
-          )
-        }
-        const tokens = openTokenBook({ dataDir: config.dataDir, caFingerprint: authority.caFingerprint, clock })
-        const answer = await acceptJoin(
-          {
-            identity: identity(),
-            authority,
-            tokens,
-            clock,
-            register: (joiner, volumes) => registerHost(mustStore(), joiner, volumes),
-            members: () => mustStore().hosts(),
-            update: (member) => mustStore().putHost(member),
-          },
-          request,
-        )
-        void pushSoon()
-        return answer
-      },
-    }
-    /** The joiner takes up its new identity a moment after our answer. */
-    const pushSoon = async () => {
-      for (const ms of [0, 250, 500, 1_000, 2_000]) {
-        await clock.sleep(ms)
-        await control?.publishNow()
-      }
-    }
+    const role = new ControlRole({
+      config,
+      clock,
+      logger,
+      own,
+      membership,
+      agentOf,
+      row: { address, dataAddress, pools: specs },
+    })
+    undo.push(() => role.stop())
 
     // api/: both doors
+    let ready = false
+    const endpoints = createLocalEndpoints({
+      ...{ config, clock, version, own, role, host, membership, catalog },
+      row: { address, dataAddress, pools: specs },
+      engine: runtime,
+      isReady: () => ready,
+    })
     const metrics = new Registry()
     collectDefaultMetrics({ register: metrics })
-    registerGauges(metrics, () => control)
+    registerGauges(metrics, () => role.service)
     const api = createApi({
-      control: () => control,
+      control: () => role.service,
       proxyToControl: createControlProxy({ peers, identity }),
       local: endpoints,
       auth: { peerOf: (request) => server.peerOf(request) },
@@ -397,8 +222,8 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         loadImage: (tar, id, name) => runtime.loadImage(tar, id, name),
       }),
       idempotency: {
-        idempotentAnswer: (key) => mustStore().idempotentAnswer(key),
-        putIdempotentAnswer: (answer, at) => mustStore().putIdempotentAnswer(answer, at),
+        idempotentAnswer: (key) => role.mustStore().idempotentAnswer(key),
+        putIdempotentAnswer: (answer, at) => role.mustStore().putIdempotentAnswer(answer, at),
       },
       metrics,
       logger,
@@ -419,7 +244,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     )
     undo.push(() => socket.close())
     undo.push(() => api.close())
-    await startControl()
+    await role.start()
 
     // volume-plugin/: Docker last, when everything behind it answers
     const remotePort = remoteControlPort(peers, () => ({
@@ -428,7 +253,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
       hostName: identity().hostName,
     }))
     const port = (): ControlPort =>
-      control === null ? remotePort : localControlPort(control, () => identity().hostName)
+      role.service === null ? remotePort : localControlPort(role.service, () => identity().hostName)
     const service = createHostVolumeService(
       host,
       firstMount,
@@ -453,7 +278,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     )
     undo.push(() => clearInterval(sweeper))
     ready = true
-    const [missing] = await engineProblems()
+    const [missing] = await engineProblems(runtime)
     if (missing !== undefined)
       logger.warn({ problem: missing }, 'started without Docker; containers are seen when it answers')
     logger.info({ host: identity().hostName, address, dataAddress, pools: specs, version }, 'vold is ready')
@@ -463,20 +288,3 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
     throw error
   }
 }
-
-const endOf = (pem: string): string => new Date(endOfCertificate(pem)).toISOString()
-
-const joinedView = ({ hostName, hostId, clusterId, controlAddress }: Identity) => ({
-  ...{ hostName, hostId, clusterId, controlAddress },
-})
-
-const adopted = ({ record }: Held): AdoptedVolume => ({
-  id: record.volumeId,
-  name: record.name,
-  pool: record.pool,
-  epoch: record.epoch,
-  seen: record.seen,
-  sizeBytes: record.sizeBytes,
-  labels: record.labels,
-  createdAt: record.createdAt,
-})

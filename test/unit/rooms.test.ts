@@ -49,7 +49,7 @@ const importsOf = (file: string): Import[] => {
 }
 const imports = files.flatMap(importsOf)
 
-/** daemon.ts and daemon-main.ts stand on top of the house. */
+/** daemon.ts, what is in daemon/, and daemon-main.ts stand on top of the house. */
 const roomOf = (file: string): string => {
   const [first = ''] = file.split('/')
   return /^daemon(-main)?\.ts$/.test(first) ? 'daemon' : first
