@@ -89,6 +89,30 @@ it('begins once, also when the control role dies in between', async () => {
   }
 })
 
+it('a group goes back as one', async () => {
+  const { host1, host2 } = shared
+  for (const host of [host1, host2])
+    await host.exec(['sh', '-c', `mkdir -p /run/where; echo ${host.name} >/run/where/name`])
+  for (const name of ['db', 'beside']) await host1.vol('create', name, '--label', 'app=shop')
+  const both = `${picky.replace('exit 3', 'echo lost >>/b/rows; exit 3')}`
+  const mounts = ['-v', 'db:/d', '-v', 'beside:/b', '-v', '/run/where:/where:ro', '--volume-driver', 'drover']
+  await host1.docker('run', '-d', '--name', 'db', '--restart', 'always', ...mounts, 'busybox', 'sh', '-c', both)
+  await goesOn(host1, 'db')
+  const acknowledged = await lastNumber(host1, 'db')
+  const ended = await host1.tryVol('move', '--group', 'app=shop', '--to', 'host2', '--health-timeout', '3s')
+  expect(ended.stderr).toMatch(/\nvol: NOT_HEALTHY: .*; it went back to host host1 and runs there\n$/)
+  await runsOnHost1(acknowledged)
+  expect(await inspect(host1, 'beside')).toMatchObject({ owner: 'host1', openMoveId: null })
+  expect(await host1.docker('exec', 'db', 'cat', '/b/rows')).toContain('lost')
+  const all: (Move & { groupId: string })[] = JSON.parse(await host1.vol('--json', 'moves'))
+  const latest = all.slice(0, 4)
+  const back = latest.filter(({ returnOf }) => returnOf !== null)
+  const there = latest.filter(({ returnOf }) => returnOf === null)
+  expect(back.map(({ returnOf }) => returnOf).toSorted()).toEqual(there.map(({ id }) => id).toSorted())
+  expect(there.map(({ returnedBy }) => returnedBy).toSorted()).toEqual(back.map(({ id }) => id).toSorted())
+  expect(new Set(back.map(({ groupId }) => groupId)).size).toBe(1)
+})
+
 it('--no-return leaves it there', async () => {
   await start()
   const ended = await shared.host1.tryVol('move', 'db', '--to', 'host2', '--health-timeout', '3s', '--no-return')

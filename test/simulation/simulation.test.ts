@@ -7,6 +7,7 @@ import { runAll } from './workers.ts'
 const minute = 60_000
 const seeds = 1_000
 const groupSeeds = 100
+const sickSeeds = 40
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
@@ -80,9 +81,9 @@ test(
   async () => {
     const undisturbed = { ...sick(1), strikes: [], pokes: [] }
     expect((await runScenario(undisturbed)).moves).toEqual({ done: 4 })
-    const { failures, moves } = await runAll([...foundSick, ...range(base, groupSeeds)].map(sick))
+    const { failures, moves } = await runAll([...foundSick, ...range(base, sickSeeds)].map(sick))
     expect(failures).toEqual([])
-    expect(moves.done).toBeGreaterThan(groupSeeds)
+    expect(moves.done).toBeGreaterThan(sickSeeds)
   },
   5 * minute,
 )
