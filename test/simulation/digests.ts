@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { DroverError } from '../../src/domain/errors.ts'
 import { noTraits, type Traits } from '../../src/lib/tree-digest/traits.ts'
+import { EndedProofs } from '../../src/migrate/verification/ended-proofs.ts'
 import type { DigestTask, ItemView, TreeDigests } from '../../src/migrate/verification/tree-digests.ts'
 import type { Kernel } from './kernel.ts'
 
@@ -26,13 +27,16 @@ export const memoryDigests = (kernel: Kernel): TreeDigests => {
   const digest = (items: readonly ItemView[]): string =>
     createHash('sha256').update(JSON.stringify(items)).digest('hex')
   const last = new Map<string, string>()
+  const over = new EndedProofs()
   const itemsOf: TreeDigests['items'] = async (backend, { volumeId, snapshot }: DigestTask) => {
     if (backend.snapshots === undefined) throw new DroverError('INTERNAL', 'no snapshots')
     return backend.snapshots.withPath(volumeId, snapshot, async (path) => read(path))
   }
   return {
     async status(backend, task) {
+      over.check(task.verificationId)
       const items = await itemsOf(backend, task, { ordinal: 0, segment: 0 })
+      over.check(task.verificationId)
       last.set(task.verificationId, digest(items))
       return { state: 'done', entries: items.length, bytes: 0, digest: digest(items), unreadable: [], error: null }
     },
@@ -41,7 +45,10 @@ export const memoryDigests = (kernel: Kernel): TreeDigests => {
       return known === undefined || from > 0 ? [] : [{ ordinal: 0, segment: 0, digest: known }]
     },
     items: itemsOf,
-    end: async (verificationId) => void last.delete(verificationId),
+    end: async (verificationId) => {
+      over.add(verificationId)
+      last.delete(verificationId)
+    },
     kept: async () => [...last.keys()],
     busy: () => false,
     close: () => {},

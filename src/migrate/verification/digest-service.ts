@@ -8,6 +8,7 @@ import type { Exec } from '../../lib/exec.ts'
 import { diskFiles, ensureDirectory } from '../../lib/files.ts'
 import { algorithm } from '../../lib/tree-digest/chunks.ts'
 import { runOrder } from './digest-process.ts'
+import { EndedProofs } from './ended-proofs.ts'
 import { readChunks } from './progress-file.ts'
 import type { DigestStatus, DigestTask, TreeDigests } from './tree-digests.ts'
 
@@ -33,6 +34,7 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
   const directory = join(parts.dataDir, 'verifications')
   const runs = new Map<string, Run>()
   const stopAll = new AbortController()
+  const over = new EndedProofs()
 
   const fileOf = (id: string): string => {
     if (/^[a-z0-9.-]{1,120}$/.test(id) && !id.startsWith('.')) return join(directory, `${id}.jsonl`)
@@ -72,6 +74,7 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
 
   return {
     async status(backend, task, waitMs) {
+      over.check(task.verificationId)
       const run = runs.get(task.verificationId) ?? start(backend, task)
       const timer = new AbortController()
       await Promise.race([run.ended, clock.sleep(waitMs, timer.signal).catch(() => undefined)])
@@ -94,6 +97,7 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
     },
 
     async end(verificationId) {
+      over.add(verificationId)
       const run = runs.get(verificationId)
       run?.stop.abort()
       await run?.ended

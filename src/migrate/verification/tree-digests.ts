@@ -49,7 +49,7 @@ export interface TreeDigests {
   chunks(verificationId: string, from: number, limit: number): Promise<ChunkMark[]>
   /** Reads one chunk again and tells each name in it. */
   items(backend: Backend, task: DigestTask, start: Position): Promise<ItemView[]>
-  /** Ends it and forgets the progress. The unknown is a success. */
+  /** Ends it and forgets the progress; that of a move is not begun again. The unknown is a success. */
   end(verificationId: string): Promise<void>
   /** Verifications of which progress is kept here and that are not being read for now. */
   kept(): Promise<string[]>
