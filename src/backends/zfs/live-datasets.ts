@@ -88,10 +88,21 @@ export class LiveDatasets {
       return this.#known(id)
     }
     if (origin === undefined) throw missing(`${names.volume(id)}/...@${snapshot}`)
+    await this.#refuseLocked(origin.dataset)
     const making = await this.#clearMaking(id)
     const properties = { ...liveProperties(id, sizeBytes), readonly: 'off', [from]: origin.guid }
     await command.clone(`${origin.dataset}@${origin.name}`, making, properties)
     return this.#finish(id)
+  }
+
+  /** A mount would fail only when the source has let go. */
+  async #refuseLocked(dataset: string): Promise<void> {
+    const status = (await this.#parts.command.get(dataset, ['keystatus']))?.get(dataset)?.get('keystatus')
+    if (status !== 'unavailable') return
+    throw new DroverError(
+      'BAD_CONFIG',
+      `${dataset} is encrypted and its key is not loaded; run zfs load-key ${dataset} on this host, then move it again`,
+    )
   }
 
   /** Everything written so far is on disk, pages that were changed through mappings too. @throws DATASET_MISSING */
