@@ -67,8 +67,8 @@ test('what something depends on', async () => {
 test('the busy, and one that only the kernel still knows', async () => {
   const path = await temporaryDirectory()
   await command.mount(home, path)
-  await expect(command.destroy(home)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
   const handle = await open(join(path, 'held'), 'w')
+  await expect(command.destroy(home)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
   await expect(command.unmount(path)).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
   await sh('umount', '--lazy', path)
   await expect(command.mount(home, path, { readOnly: true })).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
