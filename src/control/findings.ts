@@ -103,7 +103,7 @@ const ofJournal = async (store: Store, host: Host, recall: Recall, journal: Jour
 }
 
 /** It may still be taken back, or is being taken back. */
-const isAwaited = async (store: Store, move: MoveRecord): Promise<boolean> => {
+export const isAwaited = async (store: Store, move: MoveRecord): Promise<boolean> => {
   if (!isEnded(move) || move.returnDue) return true
   const back = move.returnedBy === null ? null : await store.move(move.returnedBy)
   return back !== null && !isEnded(back)

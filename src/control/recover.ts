@@ -10,6 +10,7 @@ import type { StoreIdentity } from '../state/store.ts'
 import type { RecoverReport } from './control.ts'
 import type { ControlParts } from './parts.ts'
 import { Facts } from './recover-facts.ts'
+import { dropUnawaited } from './recover-kept.ts'
 import type { RecoveredMove } from './recover-moves.ts'
 import { decideVolume, unknown, type VolumeDecision } from './recover-volume.ts'
 
@@ -109,6 +110,7 @@ export const recoverStore = async (
     hosts: facts.given.hosts,
     forgetHosts: (await parts.store.hosts()).map(({ id }) => id).filter((id) => !known.has(id)),
   })
+  await dropUnawaited(parts, facts)
   const report = reportOf(facts, { needed: true, dryRun, term }, decisions)
   await parts.emit('store.recovered', {
     term,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { DroverError } from '../../src/domain/errors.ts'
+import type { Files } from '../../src/lib/files.ts'
 import { noTraits, type Traits } from '../../src/lib/tree-digest/traits.ts'
 import { EndedProofs } from '../../src/migrate/verification/ended-proofs.ts'
 import type { DigestTask, ItemView, TreeDigests } from '../../src/migrate/verification/tree-digests.ts'
@@ -9,7 +10,7 @@ import type { Kernel } from './kernel.ts'
 const traits: Traits = { ...noTraits, type: 'file', mode: '644', owner: '0:0' }
 
 /** Digests of what is in memory: the contract without processes and progress. All of a snapshot is one chunk. */
-export const memoryDigests = (kernel: Kernel): TreeDigests => {
+export const memoryDigests = (kernel: Kernel, files: Files): TreeDigests => {
   const read = (path: string): ItemView[] => {
     const files = kernel.ownMountAt(path)?.dataset?.files
     if (files === undefined) throw new DroverError('DATASET_MISSING', `nothing is shown at ${path}`)
@@ -27,17 +28,17 @@ export const memoryDigests = (kernel: Kernel): TreeDigests => {
   const digest = (items: readonly ItemView[]): string =>
     createHash('sha256').update(JSON.stringify(items)).digest('hex')
   const last = new Map<string, string>()
-  const over = new EndedProofs()
+  const over = new EndedProofs(files, '/data/ended-proofs.json')
   const itemsOf: TreeDigests['items'] = async (backend, { volumeId, snapshot }: DigestTask) => {
     if (backend.snapshots === undefined) throw new DroverError('INTERNAL', 'no snapshots')
     return backend.snapshots.withPath(volumeId, snapshot, async (path) => read(path))
   }
   return {
     async status(backend, task) {
-      over.check(task.verificationId)
-      const items = await itemsOf(backend, task, { ordinal: 0, segment: 0 })
-      over.check(task.verificationId)
-      last.set(task.verificationId, digest(items))
+      const items = await over.unlessEnded(task.verificationId, () =>
+        itemsOf(backend, task, { ordinal: 0, segment: 0 }),
+      )
+      await over.unlessEnded(task.verificationId, () => last.set(task.verificationId, digest(items)))
       return { state: 'done', entries: items.length, bytes: 0, digest: digest(items), unreadable: [], error: null }
     },
     chunks: async (verificationId, from) => {
@@ -46,7 +47,7 @@ export const memoryDigests = (kernel: Kernel): TreeDigests => {
     },
     items: itemsOf,
     end: async (verificationId) => {
-      over.add(verificationId)
+      await over.add(verificationId)
       last.delete(verificationId)
     },
     kept: async () => [...last.keys()],

@@ -95,7 +95,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
     host,
     runtime,
     transfers,
-    digests: memoryDigests(sim.kernel),
+    digests: memoryDigests(sim.kernel, files),
     firstMount,
     version: 'simulated',
     agentOf: (hostId) => {

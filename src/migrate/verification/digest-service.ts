@@ -34,7 +34,7 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
   const directory = join(parts.dataDir, 'verifications')
   const runs = new Map<string, Run>()
   const stopAll = new AbortController()
-  const over = new EndedProofs()
+  const over = new EndedProofs(diskFiles, join(directory, 'ended.json'))
 
   const fileOf = (id: string): string => {
     if (/^[a-z0-9.-]{1,120}$/.test(id) && !id.startsWith('.')) return join(directory, `${id}.jsonl`)
@@ -74,12 +74,12 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
 
   return {
     async status(backend, task, waitMs) {
-      over.check(task.verificationId)
-      const run = runs.get(task.verificationId) ?? start(backend, task)
+      const id = task.verificationId
+      const run = await over.unlessEnded(id, () => runs.get(id) ?? start(backend, task))
       const timer = new AbortController()
       await Promise.race([run.ended, clock.sleep(waitMs, timer.signal).catch(() => undefined)])
       timer.abort()
-      if (run.status.state === 'failed') runs.delete(task.verificationId)
+      if (run.status.state === 'failed') runs.delete(id)
       return run.status
     },
 
@@ -97,7 +97,7 @@ export const createTreeDigests = (parts: { exec: Exec; clock: Clock; dataDir: st
     },
 
     async end(verificationId) {
-      over.add(verificationId)
+      await over.add(verificationId)
       const run = runs.get(verificationId)
       run?.stop.abort()
       await run?.ended

@@ -19,7 +19,7 @@ const command = { volumeId: volume, volumeName: 'db', moveId: moveId('m'.repeat(
 /** A host that holds S, with these words in its only file. */
 const holder = async (words: string, role: 'owner' | 'replica'): Promise<MemoryHost & { agent: Agent }> => {
   const made = await memoryHost()
-  const { host, backend, pool, kernel } = made
+  const { host, backend, pool, kernel, files } = made
   await backend.create(volume, { sizeBytes: null })
   const live = pool.volumes.get(volume)?.live
   if (live != null) pool.write(live, 'data/file', Buffer.from(words))
@@ -31,7 +31,7 @@ const holder = async (words: string, role: 'owner' | 'replica'): Promise<MemoryH
     snapshots: [snapshot],
     keepUntil: '2026-11-25T00:00:00.000Z',
   })
-  const digests = memoryDigests(kernel)
+  const digests = memoryDigests(kernel, files)
   const agent: Partial<Agent> = {
     digestSnapshot: ({ waitMs, ...task }) => digests.status(backend, task, waitMs),
     digestChunks: ({ verificationId, from, limit }) => digests.chunks(verificationId, from, limit),
