@@ -53,6 +53,15 @@ export const ended = (record: DatasetRecord, command: MoveCommand): Pick<Dataset
   endedMoves: [...record.endedMoves.filter((id) => id !== command.moveId), command.moveId].slice(-rememberedMoves),
 })
 
+/** A begin may come late; the record may know of the end what the ledger lost with the power. @throws STALE_EPOCH */
+export const refuseEnded = (record: DatasetRecord, { moveId }: MoveCommand): void => {
+  if (!record.endedMoves.includes(moveId)) return
+  throw new DroverError(
+    'STALE_EPOCH',
+    `move ${moveId} of volume ${record.name} has ended on this host; nothing was done`,
+  )
+}
+
 /** One change of the volume on this host at a time, and none by a stale command. */
 export const exclusively = <T>(host: VolumeHost, command: MoveCommand, work: () => Promise<T>): Promise<T> =>
   host.locks.run(command.volumeId, async () => {

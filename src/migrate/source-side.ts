@@ -9,7 +9,7 @@ import type { Agent, MoveCommand, SourceObservation } from './agent.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
-import { bareCommand, checkBound, exclusively, hear, heldIn, write } from './role-change.ts'
+import { bareCommand, checkBound, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { type RefuseAt, settleAlone } from './settle-alone.ts'
 import { othersOf, type SourceParts } from './source-parts.ts'
 import { retire } from './source-retire.ts'
@@ -97,6 +97,7 @@ export class SourceSide {
       checkBound(this.#host, held)
       const { record } = held
       if (record.moveId === command.moveId) return
+      refuseEnded(record, command)
       if (record.role !== 'owner' || record.moveId !== null) {
         throw new DroverError(
           'STALE_EPOCH',

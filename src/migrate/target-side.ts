@@ -9,7 +9,17 @@ import { proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
-import { bareCommand, checkBound, ended, exclusively, hear, heldIn, isBound, write } from './role-change.ts'
+import {
+  bareCommand,
+  checkBound,
+  ended,
+  exclusively,
+  hear,
+  heldIn,
+  isBound,
+  refuseEnded,
+  write,
+} from './role-change.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
 export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string =>
@@ -70,6 +80,7 @@ export class TargetSide {
       checkBound(this.#host, held)
       const { record } = held
       if (record.moveId === args.moveId) return
+      refuseEnded(record, args)
       // A replica is a base. Anything else is somebody's data.
       if (record.role !== 'replica' || held.backend.spec.text !== args.pool) {
         throw new DroverError(

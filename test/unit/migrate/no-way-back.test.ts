@@ -53,6 +53,21 @@ test.each(['owner', 'sealed'] as const)(
   },
 )
 
+test('a late begin of a move that the record says has ended is refused, though the ledger was lost with the power', async () => {
+  const { source, backend, record } = await both()
+  await backend.writeRecord({ ...record, role: 'owner', epoch: 1, moveId: null, endedMoves: [move] })
+  await expect(source.begin(command)).rejects.toMatchObject({ code: 'STALE_EPOCH' })
+  expect(await backend.readRecord(volume)).toMatchObject({ role: 'owner', moveId: null })
+})
+
+test('nor does a replica take a late begin of a move that has ended there', async () => {
+  const { target, backend, record } = await both()
+  await backend.writeRecord({ ...record, role: 'replica', moveId: null, endedMoves: [move] })
+  const late = target.begin({ ...command, pool: backend.spec.text, sizeBytes: null, labels: {}, createdAt: '' })
+  await expect(late).rejects.toMatchObject({ code: 'STALE_EPOCH' })
+  expect(await backend.readRecord(volume)).toMatchObject({ role: 'replica', moveId: null })
+})
+
 test('a source that owns the volume at a later epoch does not give way', async () => {
   const { source, backend, record } = await both()
   await backend.writeRecord({ ...record, role: 'owner', epoch: 3 })
