@@ -15,6 +15,12 @@ export interface FrameSource {
 
 /** So many wait for the link, at most: enough for command and link not to wait for each other. */
 const readAhead = 16
+/**
+ * A command that writes little at a time is not asked for each piece: the pipe gathers them meanwhile, and neither side wakes the other for
+ * each.
+ */
+const gatherMs = 1
+
 /** So many are kept when nobody needs them; the others a held-up link has made go back to the system. */
 const spare = 32
 
@@ -31,6 +37,7 @@ export const startSource = (argv: Argv, bodyBytes: number, reserved: number, hel
   const full: Buffer[] = []
   let made = 0
   let ended = false
+  let gathering = false
   let failure: Error | null = null
   let wake: (() => void) | null = null
 
@@ -57,7 +64,15 @@ export const startSource = (argv: Argv, bodyBytes: number, reserved: number, hel
     buffer: () => current.subarray(fill),
     callback: (count) => {
       fill += count
-      if (fill < size) return true
+      if (fill < size) {
+        if (count >= size / 4) return true
+        gathering = true
+        setTimeout(() => {
+          gathering = false
+          goOn()
+        }, gatherMs)
+        return false
+      }
       push()
       // Which buffer the next read fills is settled now, even if that is after a pause: so we pause one frame before the last is gone.
       current = take()
@@ -74,7 +89,7 @@ export const startSource = (argv: Argv, bodyBytes: number, reserved: number, hel
     ready()
   })
   const goOn = () => {
-    if (!ended && mayRead()) output.resume()
+    if (!ended && !gathering && mayRead()) output.resume()
   }
   return {
     command,
