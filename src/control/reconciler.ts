@@ -107,7 +107,9 @@ export class Reconciler {
   async #unrefused(host: Host): Promise<MoveRecord[]> {
     const newest = await this.#store.moves({ limit: refusalsLookedAt })
     return newest.filter(
-      ({ id, state, targetHostId }) => state === 'aborted' && targetHostId === host.id && !this.#refused.has(id),
+      // One that was made anew of what the hosts know, and whose other end nobody knew, has its source at both ends.
+      ({ id, state, sourceHostId, targetHostId }) =>
+        state === 'aborted' && targetHostId === host.id && sourceHostId !== host.id && !this.#refused.has(id),
     )
   }
 

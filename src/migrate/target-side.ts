@@ -301,6 +301,8 @@ export class TargetSide {
         await epochs.record(args.volumeId, args.returnEpoch, args.moveId)
         return
       }
+      // The source's copy is in the same move, and may be the only one: whoever takes this host for the target is wrong.
+      if (!['receiving', 'prepared', 'refused'].includes(held.record.role)) throw this.#notTarget(args, held)
       const refused = await write(held, { role: 'refused', seen: Math.max(held.record.seen, args.returnEpoch) })
       await this.#clear(refused, args)
     })
@@ -314,6 +316,13 @@ export class TargetSide {
     await this.#dropReceived(refused, args)
     await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
     await this.#journal.drop(args.moveId, 'target')
+  }
+
+  #notTarget({ moveId }: MoveCommand, { record }: Held): DroverError {
+    return new DroverError(
+      'STALE_EPOCH',
+      `volume ${record.name} is ${record.role} in move ${moveId} on host ${this.#host.identity.hostName}, which is not its target; nothing was done`,
+    )
   }
 
   #tooLate(args: MoveCommand): DroverError {

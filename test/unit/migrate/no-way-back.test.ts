@@ -68,6 +68,18 @@ test('nor does a replica take a late begin of a move that has ended there', asyn
   expect(await backend.readRecord(volume)).toMatchObject({ role: 'replica', moveId: null })
 })
 
+test.each(['owner', 'sealed', 'released'] as const)(
+  'the %s source of a move that is asked to refuse it as its target gives nothing up and removes nothing',
+  async (role) => {
+    const { target, backend, record } = await both()
+    await backend.create(volume, { sizeBytes: null })
+    await backend.writeRecord({ ...record, role, epoch: 1 })
+    await expect(target.refuse(command)).rejects.toMatchObject({ code: 'STALE_EPOCH' })
+    expect(await backend.readRecord(volume)).toMatchObject({ role, moveId: move })
+    expect(await backend.live(volume)).not.toBeNull()
+  },
+)
+
 test('a source that owns the volume at a later epoch does not give way', async () => {
   const { source, backend, record } = await both()
   await backend.writeRecord({ ...record, role: 'owner', epoch: 3 })
