@@ -73,7 +73,9 @@ export class Records {
 }
 
 /** Drover wrote it whole or not at all, so the fields that steer ownership stand for the rest. */
-const isRecord = (value: object): value is DatasetRecord =>
+export const isRecord = (value: unknown): value is DatasetRecord =>
+  typeof value === 'object' &&
+  value !== null &&
   'volumeId' in value &&
   'hostId' in value &&
   'pool' in value &&

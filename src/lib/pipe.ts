@@ -1,5 +1,5 @@
-import { constants } from 'node:os'
 import koffi from 'koffi'
+import { errnoError } from './errno.ts'
 
 /** Both ends are file descriptors of this process, closed on exec; the caller closes them. */
 export interface Pipe {
@@ -19,15 +19,11 @@ const setPipeSize = 1031
 /**
  * A pipe of this machine.
  * @param bytes how much it holds; a wish: a user other than root may get less
- * @throws Error with errno, when no more descriptors are to be had
+ * @throws errno errors, when no more descriptors are to be had
  */
 export const openPipe = (bytes: number): Pipe => {
   const ends = [-1, -1]
-  if (pipe2(ends, closeOnExec) !== 0) {
-    const errno = koffi.errno()
-    const name = Object.entries(constants.errno).find(([, value]) => value === errno)?.[0] ?? errno
-    throw new Error(`pipe2 failed with ${name}`)
-  }
+  if (pipe2(ends, closeOnExec) !== 0) throw errnoError('pipe2', koffi.errno())
   const [readEnd = -1, writeEnd = -1] = ends
   fcntl(writeEnd, setPipeSize, bytes)
   return { readEnd, writeEnd }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { DatasetRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import { isId, type VolumeId, volumeId } from '../../domain/ids.ts'
+import { isRecord } from '../records.ts'
 import type { Names } from './names.ts'
 import { home } from './pool-check.ts'
 import type { ZfsCommand } from './zfs-command.ts'
@@ -107,19 +108,3 @@ export const understood = (id: VolumeId, properties: ReadonlyMap<string, string>
   }
   return isRecord(value) && value.volumeId === id ? value : { problem: 'has a record that is not of this volume' }
 }
-
-/** Drover wrote it whole or not at all, so the fields that steer ownership stand for the rest. */
-const isRecord = (value: unknown): value is DatasetRecord =>
-  typeof value === 'object' &&
-  value !== null &&
-  'volumeId' in value &&
-  'hostId' in value &&
-  'pool' in value &&
-  'role' in value &&
-  typeof value.role === 'string' &&
-  'epoch' in value &&
-  Number.isSafeInteger(value.epoch) &&
-  'seen' in value &&
-  Number.isSafeInteger(value.seen) &&
-  'snapshots' in value &&
-  Array.isArray(value.snapshots)

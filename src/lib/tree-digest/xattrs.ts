@@ -1,5 +1,6 @@
 import { constants } from 'node:os'
 import koffi from 'koffi'
+import { errnoError } from '../errno.ts'
 
 /** Node.js has no call for extended attributes, and every program that prints them takes paths as text: libc takes bytes. */
 const libc = koffi.load(null)
@@ -38,9 +39,4 @@ export const xattrsOf = (path: Buffer): Xattr[] => {
     if (size < 0) throw errnoError('lgetxattr', koffi.errno())
     return { name: name.subarray(0, -1), value: Buffer.from(value.subarray(0, size)) }
   })
-}
-
-const errnoError = (syscall: string, errno: number): Error => {
-  const code = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`
-  return Object.assign(new Error(`${code}: ${syscall}`), { code, errno, syscall })
 }
