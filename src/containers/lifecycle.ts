@@ -10,7 +10,7 @@ import {
   refusalStatus,
   startMs,
 } from './docker-client.ts'
-import type { ContainerSpec } from './runtime.ts'
+import type { ContainerSpec, MadeContainer } from './runtime.ts'
 import { inspectContainer, listContainers } from './uses.ts'
 import { moveLabel, ownName, type WireContainer } from './wire.ts'
 
@@ -29,11 +29,12 @@ export const findContainer = async (
   return found === undefined ? null : { id: found.Id, state: found.State, labels: found.Labels ?? {} }
 }
 
-export const madeByMoves = async (client: DockerClient): Promise<{ id: string; name: string; moveId: string }[]> =>
+export const madeByMoves = async (client: DockerClient): Promise<MadeContainer[]> =>
   (await listContainers(client, { label: [moveLabel] })).map((container) => ({
     id: container.Id,
     name: ownName(container.Names),
     moveId: container.Labels?.[moveLabel] ?? '',
+    neverStarted: container.State === 'created',
   }))
 
 export const setRestartPolicy = async (

@@ -68,6 +68,15 @@ export interface CarryProblem {
   readonly wayOut: string
 }
 
+/** What a move made on its target. */
+export interface MadeContainer {
+  readonly id: string
+  readonly name: string
+  readonly moveId: string
+  /** Nothing of it has run yet: its file system is its image's. */
+  readonly neverStarted: boolean
+}
+
 /** The Docker engine of one host, as far as volumes and moves need it. Everything takes a deadline; nothing waits for ever. */
 export interface ContainerRuntime {
   /** @throws DOCKER_UNREACHABLE */
@@ -108,7 +117,7 @@ export interface ContainerRuntime {
   /** Removes it, not its volumes. The absent is a success. */
   remove(containerId: string): Promise<void>
   /** Every container that carries label `drover.move`, by move. */
-  madeByMoves(): Promise<{ id: string; name: string; moveId: string }[]>
+  madeByMoves(): Promise<MadeContainer[]>
   hasImage(imageId: string): Promise<boolean>
   /** A tar as `docker save` writes it. */
   saveImage(imageNameOrId: string): Promise<NodeJS.ReadableStream>

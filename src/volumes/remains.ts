@@ -71,7 +71,8 @@ export const examine = async (
   }
   let engine: string | null = null
   try {
-    for (const container of await runtime.madeByMoves()) remains.push({ kind: 'container', ...container })
+    for (const { id, name, moveId } of await runtime.madeByMoves())
+      remains.push({ kind: 'container', id, name, moveId })
   } catch (error) {
     engine = asDroverError(error).message
   }

@@ -109,7 +109,9 @@ describe('re-creation on another host', () => {
     expect(await target.runtime.create(spec, 'drover-made', move, [])).toBe(made)
     expect(target.plugin.calls.filter((call) => call.startsWith('Mount'))).toEqual([])
     expect(await readdir(target.plugin.directory('db'))).toEqual([])
-    expect(await target.runtime.madeByMoves()).toEqual([{ id: made, name: 'drover-made', moveId: move }])
+    expect(await target.runtime.madeByMoves()).toEqual([
+      { id: made, name: 'drover-made', moveId: move, neverStarted: true },
+    ])
 
     await target.runtime.rename(made, 'rich')
     await target.runtime.rename(made, 'rich')

@@ -115,7 +115,12 @@ export const simRuntime = (process: SimProcess, engine: Engine): ContainerRuntim
       look(() =>
         [...engine.containers.values()]
           .filter(({ labels }) => labels[moveLabel] !== undefined)
-          .map(({ id, name, labels }) => ({ id, name, moveId: labels[moveLabel] ?? '' })),
+          .map(({ id, name, labels, state }) => ({
+            id,
+            name,
+            moveId: labels[moveLabel] ?? '',
+            neverStarted: state === 'created',
+          })),
       ),
     hasImage: (imageId) => look(() => engine.images.has(imageId)),
     // The bytes of an image are of no interest here: the network carries its name.

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import type { ContainerRuntime } from '../../../src/containers/runtime.ts'
+import type { ContainerRuntime, MadeContainer } from '../../../src/containers/runtime.ts'
 import { examineCluster } from '../../../src/control/doctor.ts'
 import type { ControlParts } from '../../../src/control/parts.ts'
 import { Publisher } from '../../../src/control/publisher.ts'
@@ -35,7 +35,7 @@ const patient = async () => {
   await store.putHost(row)
   await createVolume(host, { volumeId: id, name: 'db', pool: backend.spec.text, epoch: 1, sizeBytes: null, labels: {} })
   await host.epochs.record(id, 3, over)
-  const containers: { id: string; name: string; moveId: string }[] = []
+  const containers: MadeContainer[] = []
   const loops: string[] = []
   const mounts: string[] = []
   const trash = new Set<string>()
@@ -127,7 +127,7 @@ test('what ended moves left is found, said, and gone after --fix; the volume is 
   await backend.snapshots.create(id, `move-${over}-0`, 'move')
   await backend.streams.prepareReceive(id, `move-${over}`)
   await journal.writeTarget({ command: noteOf(over).command, containers: [] })
-  containers.push({ id: 'c1', name: `writer.drover-${over}`, moveId: over })
+  containers.push({ id: 'c1', name: `writer.drover-${over}`, moveId: over, neverStarted: true })
   loops.push('/dev/loop7')
   expire()
   trash.add('v~1-1')
@@ -153,8 +153,8 @@ test('what is foreign, in use, or of a move that nobody has heard of is shown at
   await backend.snapshots.create(id, `move-${unheard}-0`, 'move')
   await journal.writeTarget({ command: noteOf(unheard).command, containers: [] })
   containers.push(
-    { id: 'c1', name: 'writer', moveId: over },
-    { id: 'c2', name: `w.drover-${unheard}`, moveId: unheard },
+    { id: 'c1', name: 'writer', moveId: over, neverStarted: false },
+    { id: 'c2', name: `w.drover-${unheard}`, moveId: unheard, neverStarted: true },
   )
   mounts.push(`/data/mnt/${id}`, '/data/mnt/mine', '/elsewhere')
   const before = ['container', 'journal', 'mount', 'snapshot', 'snapshot']

@@ -29,7 +29,12 @@ const beginArgs = (move: MoveId, epoch: number) => ({
 const refusedTarget = async () => {
   const memory = await memoryHost()
   const made = [
-    { id: 'c1', name: waitingName(commandOf(first, 2), { name: 'writer' } as never), moveId: first as string },
+    {
+      id: 'c1',
+      name: waitingName(commandOf(first, 2), { name: 'writer' } as never),
+      moveId: first as string,
+      neverStarted: true,
+    },
   ]
   const engine = { up: false }
   const runtime = {
@@ -37,7 +42,11 @@ const refusedTarget = async () => {
       if (engine.up) return made
       throw new DroverError('DOCKER_UNREACHABLE', 'the engine does not answer')
     },
-    remove: async (id: string) => void made.splice(made.findIndex((container) => container.id === id)),
+    remove: async (id: string) =>
+      void made.splice(
+        made.findIndex((container) => container.id === id),
+        1,
+      ),
   } as Partial<ContainerRuntime> as ContainerRuntime
   const journal = new MoveJournal('/data', memory.files)
   const firstMount = await FirstMount.open('/data', async () => 0, memory.host.machine)
@@ -74,4 +83,14 @@ test('a target whose disk was rolled back has no record of the move, and its eng
   await target.refuse(commandOf(first, 2))
   expect(made).toEqual([])
   expect(host.epochs.hasEnded(volume, first)).toBe(true)
+})
+
+test('nor a container that had its own name by then, and was not started; one that ran is left alone', async () => {
+  const { target, backend, engine, made } = await refusedTarget()
+  await backend.destroy(volume)
+  engine.up = true
+  const ran = { id: 'c2', name: 'reader', moveId: first as string, neverStarted: false }
+  made.splice(0, 1, { id: 'c1', name: 'writer', moveId: first, neverStarted: true }, ran)
+  await target.refuse(commandOf(first, 2))
+  expect(made).toEqual([ran])
 })
