@@ -93,7 +93,8 @@ const leftovers = async (stage: Stage, owner: LabHost, copyOn: LabHost | null): 
     const containers = await stage.containers(host)
     if (containers === null) say('the engine does not answer')
     const known = (containers ?? []).map(({ name, state }) => `${name} ${state}`).join(', ')
-    const stopped = host === copyOn && known === 'writer exited'
+    // It goes with the superseded copy; dead: the power failed while the engine removed it.
+    const stopped = host === copyOn && ['writer exited', 'writer dead'].includes(known)
     if (known !== (owns ? 'writer running' : '') && !stopped) say(`containers: ${known || 'none'}`)
     for (const journal of list(host.path(`${dataDir}/moves`))) say(`journal ${journal}`)
     const mounts = readFileSync(`/proc/${host.init.pid}/mounts`, 'utf8')
