@@ -7,14 +7,9 @@ import { crashSuite } from './backend-crash-suite.ts'
 import { snapshotSuite } from './backend-snapshot-suite.ts'
 import { streamSuite } from './backend-stream-suite.ts'
 
-/** What every backend must do, on real storage. `facets` names the optional abilities that this one has. */
-export const backendSuite = (
-  name: string,
-  makePool: MakePool,
-  facets: { snapshots: boolean; streams: boolean } = { snapshots: true, streams: true },
-): void => {
-  describe(`backend ${name}`, () => {
-    const bench = setUpBench(makePool)
+/** A file can run a part of the suite alone, so that files share the work where processes start slowly. Together they are all of it. */
+const parts = {
+  volumes: (bench: BackendBench, facets: Facets) => {
     test('has the facets that it is tested for, and no others', () => {
       expect(bench.backend.snapshots !== undefined).toBe(facets.snapshots)
       expect(bench.backend.streams !== undefined).toBe(facets.streams)
@@ -25,9 +20,34 @@ export const backendSuite = (
     sizeSuite(bench)
     limitSuite(bench)
     destroySuite(bench)
-    crashSuite(bench)
+  },
+  crashes: crashSuite,
+  snapshots: (bench: BackendBench, facets: Facets) => {
     if (facets.snapshots) snapshotSuite(bench)
+  },
+  streams: (bench: BackendBench, facets: Facets) => {
     if (facets.streams) streamSuite(bench)
+  },
+} as const
+
+interface Facets {
+  readonly snapshots: boolean
+  readonly streams: boolean
+}
+
+export type SuitePart = keyof typeof parts
+export const allParts: readonly SuitePart[] = ['volumes', 'crashes', 'snapshots', 'streams']
+
+/** What every backend must do, on real storage. `facets` names the optional abilities that this one has. */
+export const backendSuite = (
+  name: string,
+  makePool: MakePool,
+  facets: Facets = { snapshots: true, streams: true },
+  which: readonly SuitePart[] = allParts,
+): void => {
+  describe(`backend ${name}`, () => {
+    const bench = setUpBench(makePool)
+    for (const part of which) parts[part](bench, facets)
   })
 }
 

@@ -5,7 +5,6 @@ import { parsePoolSpec } from '../../../src/domain/pool.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
 import { exec, type MakePool } from '../../contract/backend-bench.ts'
-import { backendSuite } from '../../contract/backend-suite.ts'
 import { sh } from '../../support/loop-btrfs.ts'
 import { testZpool } from '../../support/zpool.ts'
 
@@ -13,7 +12,8 @@ const withoutRecord = 'f'.repeat(26)
 const ofNewerFormat = 'n'.repeat(26)
 const strangers = ['stranger', withoutRecord, ofNewerFormat, 'drover-trash/stranger', 'drover-trash/stranger.0-0']
 
-const makePool: MakePool = async () => {
+/** A pool of ZFS in a file, for the contract suite. */
+export const makePool: MakePool = async () => {
   const pool = await testZpool()
   const { dataset } = pool
   const snapshotPath = async (id: string, name: string): Promise<string> => {
@@ -84,5 +84,3 @@ const makePool: MakePool = async () => {
     dispose: pool.dispose,
   }
 }
-
-backendSuite('zfs', makePool)

@@ -1,0 +1,4 @@
+import { backendSuite } from '../../contract/backend-suite.ts'
+import { makePool } from './pool-under-test.ts'
+
+backendSuite('zfs', makePool, undefined, ['streams'])
