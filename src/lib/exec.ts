@@ -153,4 +153,6 @@ const debianPackages: Readonly<Record<string, string>> = {
   resize2fs: 'e2fsprogs',
   'mkfs.xfs': 'xfsprogs',
   xfs_growfs: 'xfsprogs',
+  zfs: 'zfsutils-linux',
+  zpool: 'zfsutils-linux',
 }

@@ -15,18 +15,17 @@ export const parseRows = (text: string): string[][] =>
 export interface Versions {
   /** Of the programs, such as [2, 3]. */
   readonly programs: readonly [number, number]
-  /** Of the kernel's module; null: it is not loaded. */
-  readonly module: readonly [number, number] | null
+  /** Of the kernel's module. */
+  readonly module: readonly [number, number]
 }
 
 export const parseVersions = (text: string): Versions => {
-  const version = (pattern: RegExp): readonly [number, number] | null => {
+  const version = (pattern: RegExp): readonly [number, number] => {
     const found = pattern.exec(text)
-    return found === null ? null : [Number(found[1]), Number(found[2])]
+    if (found === null) throw unreadable('zfs version', text)
+    return [Number(found[1]), Number(found[2])]
   }
-  const programs = version(/^zfs-(\d+)\.(\d+)/m)
-  if (programs === null) throw unreadable('zfs version', text)
-  return { programs, module: version(/^zfs-kmod-(\d+)\.(\d+)/m) }
+  return { programs: version(/^zfs-(\d+)\.(\d+)/m), module: version(/^zfs-kmod-(\d+)\.(\d+)/m) }
 }
 
 /** A whole number that JavaScript holds exactly; with `-p` that is what sizes and transactions are printed as. */

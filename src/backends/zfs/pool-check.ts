@@ -39,15 +39,16 @@ export const checkPool = async (spec: string, { pool }: Names, command: ZfsComma
   }
 }
 
-const checkVersions = async (spec: string, command: ZfsCommand): Promise<void> => {
-  const { programs, module } = await command.versions()
-  if (module === null) {
+/** @throws BAD_CONFIG: no module, or too old */
+export const checkVersions = async (spec: string, command: ZfsCommand): Promise<void> => {
+  const versions = await command.versions()
+  if (versions === null) {
     throw new DroverError(
       'BAD_CONFIG',
       `pool ${spec} needs the zfs module of the kernel, which is not loaded; run modprobe zfs (Debian: apt-get install zfs-dkms)`,
     )
   }
-  const tooOld = [programs, module].find(([major, minor]) => major < 2 || (major === 2 && minor < 2))
+  const tooOld = [versions.programs, versions.module].find(([major, minor]) => major < 2 || (major === 2 && minor < 2))
   if (tooOld === undefined) return
   throw new DroverError(
     'BAD_CONFIG',

@@ -11,6 +11,7 @@ const dependents = /has dependent clones|has children|it's being held/
 const noSpace = /out of space|No space left on device|quota exceeded/i
 const notPermitted = /permission denied|Operation not permitted|must be superuser/i
 const notMounted = /: not mounted/
+const noModule = /zfs_version_kernel\(\) failed|modules (?:are not|cannot be) loaded/i
 
 /** Of Drover's holds, which keep a snapshot from being destroyed by anybody else. */
 export const holdTag = 'drover'
@@ -27,8 +28,14 @@ export class ZfsCommand {
     this.#exec = exec
   }
 
-  async versions(): Promise<Versions> {
-    return parseVersions((await this.#run('zfs', ['zfs', 'version'])).stdout)
+  /** Null: the kernel's module is not loaded. */
+  async versions(): Promise<Versions | null> {
+    try {
+      return parseVersions((await this.#run('zfs', ['zfs', 'version'])).stdout)
+    } catch (error) {
+      if (stderrMatches(error, noModule)) return null
+      throw error
+    }
   }
 
   /** Values by dataset and property, as exact numbers; null when the first dataset does not exist. `depth` 0: it alone. */
