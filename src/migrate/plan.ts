@@ -103,7 +103,7 @@ export const makePlan = (input: PlanInput): Plan => {
   }
 }
 
-const checkTargetRole = ({ target, volumeName, to }: PlanInput): void => {
+const checkTargetRole = ({ source, target, volumeName, from, to }: PlanInput): void => {
   if (target.differs === true) {
     throw new DroverError(
       'CONTENT_DIFFERS',
@@ -113,9 +113,13 @@ const checkTargetRole = ({ target, volumeName, to }: PlanInput): void => {
   if (target.role === null || target.role === 'replica' || target.role === 'refused') return
   throw new DroverError(
     'DIVERGED',
-    `host ${to} holds a copy of volume ${volumeName} that is ${target.role}; it was left alone, look at vol inspect ${volumeName}`,
+    `host ${to} holds a copy of volume ${volumeName} that is ${target.role}, with ${listed(target.intactSnapshots)}; ${from} has ${listed(source.intactSnapshots)}; nothing was rolled back or overwritten, look at vol inspect ${volumeName}`,
+    { details: { source: source.intactSnapshots, target: target.intactSnapshots } },
   )
 }
+
+const listed = (snapshots: readonly SnapshotRecord[]): string =>
+  snapshots.length === 0 ? 'no snapshots' : `snapshots ${snapshots.map(({ name }) => name).join(', ')}`
 
 const checkCarry = ({ target, volumeName, request, to }: PlanInput): void => {
   if (request.containers !== 'move' || target.problems.length === 0) return
