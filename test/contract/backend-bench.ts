@@ -23,6 +23,8 @@ export interface PoolUnderTest {
   nest?(id: VolumeId, path: string): Promise<void>
   /** This machine lets what is mounted grow. Default: true. */
   readonly growsMounted?: boolean
+  /** Characters of a snapshot's name. Default: 200. */
+  readonly longestName?: number
   /** Leaves a removal as a crash does: out of sight, the slow part not begun. */
   interruptRemoval(id: VolumeId): Promise<void>
   /** Leaves a live dataset in the making, as a crash does. */
@@ -36,7 +38,7 @@ export interface PoolUnderTest {
 
 export type MakePool = () => Promise<PoolUnderTest>
 
-/** Two pools, each with a freshly opened backend for each test. */
+/** Two pools, where the tests want the other one, each with a freshly opened backend for each test. */
 export interface BackendBench {
   readonly pool: PoolUnderTest
   readonly backend: Backend
@@ -49,17 +51,17 @@ export interface BackendBench {
   mounted(on: Backend, id: VolumeId): Promise<string>
 }
 
-export const setUpBench = (makePool: MakePool): BackendBench => {
+export const setUpBench = (makePool: MakePool, wantsOther = true): BackendBench => {
   let pools: { pool: PoolUnderTest; backend: Backend }[] = []
   const mounts: { on: Backend; id: VolumeId; path: string }[] = []
-  const at = (index: number) => pools[index] ?? raise('the bench is not set up')
+  const at = (index: number) => pools[index] ?? raise('the bench has no such pool, or is not set up')
 
   beforeAll(async () => {
-    for (let count = 0; count < 2; count += 1) {
+    for (let count = 0; count < (wantsOther ? 2 : 1); count += 1) {
       const pool = await makePool()
       pools.push({ pool, backend: pool.backend() })
     }
-  }, 60_000)
+  })
   beforeEach(async () => {
     pools = pools.map(({ pool }) => ({ pool, backend: pool.backend() }))
     for (const { backend } of pools) await backend.open()
@@ -70,10 +72,10 @@ export const setUpBench = (makePool: MakePool): BackendBench => {
       for (const { volumeId: id } of (await backend.list()).records) await backend.destroy(id)
       await backend.close()
     }
-  }, 60_000)
+  })
   afterAll(async () => {
     for (const { pool } of pools) await pool.dispose()
-  }, 60_000)
+  })
 
   const bench: BackendBench = {
     get pool() {

@@ -46,7 +46,7 @@ export const backendSuite = (
   which: readonly SuitePart[] = allParts,
 ): void => {
   describe(`backend ${name}`, () => {
-    const bench = setUpBench(makePool)
+    const bench = setUpBench(makePool, which.includes('streams'))
     for (const part of which) parts[part](bench, facets)
   })
 }

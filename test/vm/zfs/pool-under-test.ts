@@ -71,6 +71,8 @@ export const makePool: MakePool = async () => {
     nest: async (id, path) => {
       await sh('zfs', 'create', '-p', `${dataset}/${id}/live/${path}`)
     },
+    // The whole path of a snapshot has at most 255, pool and volume and all.
+    longestName: 100,
     interruptRemoval: async (id) => {
       await sh('zfs', 'rename', `${dataset}/${id}`, `${dataset}/drover-trash/${id}.0-0`)
     },
