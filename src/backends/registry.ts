@@ -3,11 +3,12 @@ import type { BackendKind } from '../domain/pool.ts'
 import type { Backend, BackendContext } from './backend.ts'
 import { LoopBackend } from './block/loop.ts'
 import { BtrfsBackend } from './btrfs/btrfs-backend.ts'
+import { ZfsBackend } from './zfs/zfs-backend.ts'
 
 /** Every kind of pool there is; null: named in the design, not built yet. */
 const backends: Readonly<Record<BackendKind, (new (context: BackendContext) => Backend) | null>> = {
   btrfs: BtrfsBackend,
-  zfs: null,
+  zfs: ZfsBackend,
   lvm: null,
   loop: LoopBackend,
   ebs: null,

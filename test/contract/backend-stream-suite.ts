@@ -65,7 +65,7 @@ export const streamSuite = (bench: BackendBench): void => {
       expect(live.sizeBytes).toBeNull()
       await backend.mount(id, join(data, '..'))
       expect(await bench.hands.describeTree(data)).toBe(await bench.hands.describeTree(there))
-    }, 300_000)
+    }, 900_000)
 
     test('a hostile tree comes across whole, in full and upon a base', async () => {
       const { backend, other } = bench
