@@ -1,10 +1,7 @@
-import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
+import { suitesOfThisKernel } from './lab/vm/suites.ts'
 
 const minute = 60_000
-
-/** Suites of what not every kernel has: there where it does, and in a guest (`npm run test:vm`), which has all of it. */
-const ofKernel = [{ name: 'zfs', module: '/sys/module/zfs' }].filter(({ module }) => existsSync(module))
 
 /**
  * The suites, one after the other: what runs on real file systems and engines must not share the two cores of a small machine
@@ -54,11 +51,11 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
-      ...ofKernel.map(({ name }, index) => ({
+      ...suitesOfThisKernel().map((name, index) => ({
         test: {
           name,
           include: [`test/vm/${name}/**/*.test.ts`],
-          testTimeout: 5 * minute,
+          testTimeout: 15 * minute,
           hookTimeout: 5 * minute,
           // Two at a time: in a guest most of the time goes into processes that start, one after the other.
           maxWorkers: 2,

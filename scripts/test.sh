@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# npm test: set-up, type check and build, then every suite, all on the real thing. Without root: what needs none.
-# Arguments go on to vitest, e.g. `npm test -- --project unit` or `npm test -- test/e2e/move.test.ts`.
-# With DROVER_TEST_RESULTS=FILE the results are written there too, as JSON.
+# npm test: set-up, type check and build, then every suite, all on the real thing, in a guest where this kernel lacks what it needs.
+# Without root: what needs none.
+# Arguments go on to vitest, e.g. `npm test -- --project unit` or `npm test -- test/e2e/move.test.ts`; no guest then.
+# With DROVER_TEST_RESULTS=DIRECTORY the results are written there too, as JSON.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
@@ -14,12 +15,17 @@ tsc -p tsconfig.build.json
 
 reporters=()
 if [ -n "${DROVER_TEST_RESULTS:-}" ]; then
-  reporters=(--reporter=default --reporter=json "--outputFile.json=$DROVER_TEST_RESULTS")
-fi
-if [ "$(id -u)" = 0 ]; then
-  exec vitest run "${reporters[@]}" "$@"
+  reporters=(--reporter=default --reporter=json "--outputFile.json=$DROVER_TEST_RESULTS/machine.json")
 fi
 status=0
+if [ "$(id -u)" = 0 ]; then
+  vitest run "${reporters[@]}" "$@" || status=$?
+  [ $# = 0 ] || exit "$status"
+  guest=()
+  if [ -n "${DROVER_TEST_RESULTS:-}" ]; then guest=("$DROVER_TEST_RESULTS/guest.json"); fi
+  bash scripts/test-vm.sh --missing "${guest[@]}" || status=$?
+  exit "$status"
+fi
 vitest run --project unit "${reporters[@]}" "$@" || status=$?
 echo >&2
 echo 'Not root: only the unit suite ran. Left out: contract, platform and end-to-end, which make file systems,' >&2

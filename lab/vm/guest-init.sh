@@ -23,6 +23,7 @@ ip link set lo up
 port() { for each in /sys/class/virtio-ports/*; do [ "$(cat "$each/name")" = "$1" ] && echo "/dev/${each##*/}"; done; }
 output=$(port output)
 status=$(port status)
+ln -s "$(port results)" /dev/drover-results
 mkdir -p /drover /scratch
 mount -t ext4 -o noatime "/dev/disk/by-id/virtio-scratch" /scratch
 cp -a /mnt/tree/. /drover/

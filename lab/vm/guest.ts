@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { LabError, sleep } from '../command.ts'
-import { isAlive, processRef, signalProcess, waitGone } from '../processes.ts'
+import { isAlive, type ProcessRef, signalProcess, waitGone } from '../processes.ts'
 import { labRoot, readRef, self, writeRef } from '../state.ts'
 import { modulesDisk, runDisk, scratchDisk } from './disks.ts'
 import { guestImage } from './image.ts'
+import { withWorkDirectory } from './work-directory.ts'
 
 export interface GuestOptions {
   /** Bytes of memory, in MiB. */
@@ -16,6 +17,8 @@ export interface GuestOptions {
   readonly timeoutMs: number
   /** What the command prints, both streams, as it comes. */
   readonly onOutput: (chunk: Buffer) => void
+  /** What the command writes to /dev/drover-results becomes this file. */
+  readonly resultsFile?: string
 }
 
 const guests = (): string => join(labRoot(), 'guests')
@@ -31,9 +34,13 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
   const directory = join(guests(), `${process.pid}-${Date.now().toString(36)}`)
   mkdirSync(directory, { recursive: true })
   writeRef(join(directory, 'owner.json'), self())
-  try {
+  return withWorkDirectory(directory, async (runs) => {
     const files = { run: join(directory, 'run.ext4'), scratch: join(directory, 'scratch.ext4') }
-    const said = { status: join(directory, 'status'), console: join(directory, 'console.log') }
+    const said = {
+      status: join(directory, 'status'),
+      results: join(directory, 'results'),
+      console: join(directory, 'console.log'),
+    }
     await Promise.all([runDisk(files.run, command, options.modules), scratchDisk(files.scratch)])
     const disk = (id: string, file: string, how: string) => [
       ...['-drive', `file=${file},if=none,id=${id},format=raw,${how}`],
@@ -56,17 +63,40 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
       ...['-device', 'virtio-serial-pci'],
       ...port('output', 'stdio,signal=off'),
       ...port('status', `file,path=${said.status}`),
+      ...port('results', `file,path=${said.results}`),
     ]
-    await boot(argv, directory, options)
+    const started = (pid: number | undefined): ProcessRef | null => {
+      const ref = runs(pid)
+      if (ref !== null) writeRef(join(directory, 'qemu.json'), ref)
+      return ref
+    }
+    // The kernel talks: QEMU has opened its disks. Without names they go with it, whatever becomes of us.
+    const opened = whenWritten(said.console, () => {
+      for (const file of Object.values(files)) rmSync(file, { force: true })
+    })
+    await boot(argv, directory, options, started).finally(opened.stop)
+    if (options.resultsFile !== undefined && existsSync(said.results)) copyFileSync(said.results, options.resultsFile)
     const status = existsSync(said.status) ? readFileSync(said.status, 'utf8').trim() : ''
     if (/^\d+$/.test(status)) return Number(status)
     throw new LabError(`the guest ended before its command did; its console said last: ${tailOf(said.console)}`)
-  } finally {
-    rmSync(directory, { recursive: true, force: true })
-  }
+  })
 }
 
-const boot = async (argv: readonly string[], directory: string, options: GuestOptions): Promise<void> => {
+const whenWritten = (file: string, then: () => void): { stop: () => void } => {
+  const timer = setInterval(() => {
+    if (!existsSync(file) || statSync(file).size === 0) return
+    clearInterval(timer)
+    then()
+  }, 500)
+  return { stop: () => clearInterval(timer) }
+}
+
+const boot = async (
+  argv: readonly string[],
+  directory: string,
+  options: GuestOptions,
+  started: (pid: number | undefined) => ProcessRef | null,
+): Promise<void> => {
   // It ends with us, however that happens.
   const argvBound = ['--pdeathsig', 'KILL', '--', 'qemu-system-x86_64', ...argv]
   const child = spawn('setpriv', argvBound, {
@@ -78,8 +108,7 @@ const boot = async (argv: readonly string[], directory: string, options: GuestOp
     child.once('close', () => resolve())
     child.once('error', (error) => reject(new LabError(`QEMU could not be started: ${error.message}`)))
   })
-  const ref = processRef(child.pid ?? 0)
-  if (ref !== null) writeRef(join(directory, 'qemu.json'), ref)
+  const ref = started(child.pid)
   child.stdout.on('data', options.onOutput)
   const enough = new AbortController()
   const outOfTime = sleepUnless(options.timeoutMs, enough.signal)

@@ -1,8 +1,23 @@
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import { LabError, run, tryRun } from '../command.ts'
+import { LabError } from '../command.ts'
+import { signalProcess } from '../processes.ts'
 import { cacheDirectory, withLock } from '../state.ts'
+import { findMirror, type Mirror } from './mirror.ts'
+import { withWorkDirectory } from './work-directory.ts'
 
 const suite = 'trixie'
 const minute = 60_000
@@ -38,54 +53,35 @@ export const guestImage = (): Promise<GuestImage> =>
   withLock('vm-image', async () => {
     const directory = join(cacheDirectory(), 'vm')
     mkdirSync(directory, { recursive: true })
+    // Who builds holds the lock: what lies there of a build is of one that was killed.
+    clear(directory, /^\.build-/)
     const recipe = recipeKey()
-    const mirror = await mirrorOf()
-    const release = await releaseOf(mirror)
-    const home =
-      release === null
-        ? newestOf(directory, recipe)
-        : join(directory, `guest-${recipe}-${digest(release).slice(0, 12)}`)
-    if (home === null) throw new LabError(`${mirror} does not answer, and no guest was built before`)
+    const mirror = await findMirror(suite)
+    if ('problem' in mirror) {
+      const newest = newestOf(directory, recipe)
+      if (newest === null) throw new LabError(`${mirror.problem}, and no guest was built before`)
+      return filesOf(newest)
+    }
+    const home = join(directory, `guest-${recipe}-${digest(mirror.release).slice(0, 12)}`)
     if (!existsSync(home)) {
-      clearOld(directory)
+      // A guest that boots right now keeps its files open.
+      clear(directory, /^guest-/)
       await build(directory, home, mirror)
     }
-    return { root: join(home, 'root.ext4'), kernel: join(home, 'vmlinuz'), initrd: join(home, 'initrd') }
+    return filesOf(home)
   })
+
+const filesOf = (home: string): GuestImage => ({
+  root: join(home, 'root.ext4'),
+  kernel: join(home, 'vmlinuz'),
+  initrd: join(home, 'initrd'),
+})
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 const recipeKey = (): string => {
   const script = readFileSync(join(import.meta.dirname, 'build-guest.sh'), 'utf8')
   return digest([suite, ...packages, script].join('\n')).slice(0, 12)
-}
-
-/** Debian's mirror as this machine's own apt sources have it. */
-const mirrorOf = async (): Promise<string> => {
-  const { stdout } = await tryRun([
-    'apt-get',
-    'indextargets',
-    '--format',
-    '$(LABEL) $(REPO_URI)',
-    'Created-By: Packages',
-  ])
-  return /^Debian (\S+)$/m.exec(stdout)?.[1] ?? 'http://deb.debian.org/debian/'
-}
-
-/** Its version and date; null: it does not answer. */
-const releaseOf = async (mirror: string): Promise<string | null> => {
-  const url = `${mirror.replace(/\/?$/, '/')}dists/${suite}/Release`
-  const { exitCode, stdout } = await tryRun([
-    'curl',
-    '--fail',
-    '--silent',
-    '--show-error',
-    '--location',
-    '--max-time',
-    '60',
-    url,
-  ])
-  return exitCode === 0 ? (stdout.match(/^(Version|Date): .*$/gm) ?? []).join('\n') : null
 }
 
 const newestOf = (directory: string, recipe: string): string | null => {
@@ -95,36 +91,42 @@ const newestOf = (directory: string, recipe: string): string | null => {
   return homes.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0] ?? null
 }
 
-/** A guest that boots right now keeps its files open; the others go, and what a killed build left. */
-const clearOld = (directory: string): void => {
-  for (const name of readdirSync(directory).filter((each) => /^\.?(guest|build)-/.test(each))) {
+const clear = (directory: string, names: RegExp): void => {
+  for (const name of readdirSync(directory).filter((each) => names.test(each))) {
     rmSync(join(directory, name), { recursive: true, force: true })
   }
 }
 
-const build = async (directory: string, home: string, mirror: string): Promise<void> => {
+const build = async (directory: string, home: string, mirror: Mirror): Promise<void> => {
   console.error(
     'test:vm: building the guest (Debian 13 with OpenZFS compiled for its kernel); once a machine, some ten minutes',
   )
+  const log = join(directory, 'build.log')
   const work = mkdtempSync(join(directory, '.build-'))
-  try {
-    await run(
+  await withWorkDirectory(work, async (runs) => {
+    const script = [join(import.meta.dirname, 'build-guest.sh'), work, mirror.url, suite, '/bin/busybox']
+    const fd = openSync(log, 'w')
+    // It ends with us, and what it started with it.
+    const child = spawn(
+      'setpriv',
       [
-        ...['unshare', '--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private', '--'],
-        ...[
-          'bash',
-          join(import.meta.dirname, 'build-guest.sh'),
-          work,
-          mirror,
-          suite,
-          '/bin/busybox',
-          packages.join(' '),
-        ],
+        ...['--pdeathsig', 'KILL', '--', 'unshare', '--mount', '--pid', '--fork', '--kill-child'],
+        ...['--propagation', 'private', '--', 'bash', ...script, packages.join(' ')],
       ],
-      { timeoutMs: 60 * minute },
+      { stdio: ['ignore', fd, fd] },
     )
+    closeSync(fd)
+    const ref = runs(child.pid)
+    const outOfTime = setTimeout(() => ref !== null && signalProcess(ref, 'SIGKILL'), 40 * minute)
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('close', resolve)
+      child.once('error', (error) => reject(new LabError(`the guest cannot be built: ${error.message}`)))
+    }).finally(() => clearTimeout(outOfTime))
+    if (code !== 0) {
+      const tail = readFileSync(log, 'utf8').trim().split('\n').slice(-5).join(' | ')
+      const how = code === null ? 'was cut off after 40 minutes' : `failed (exit ${code})`
+      throw new LabError(`building the guest ${how}; ${log} ends with: ${tail}`)
+    }
     renameSync(join(work, 'guest'), home)
-  } finally {
-    rmSync(work, { recursive: true, force: true })
-  }
+  })
 }

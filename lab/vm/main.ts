@@ -1,28 +1,50 @@
 import { LabError } from '../command.ts'
 import { runInGuest } from './guest.ts'
+import { suitesForGuest } from './suites.ts'
+import { clearOnSignals } from './work-directory.ts'
 
-/** npm run test:vm [-- ARGUMENTS OF VITEST]; npm run test:vm -- --exec COMMAND... */
+/**
+ * npm run test:vm [-- ARGUMENTS OF VITEST]
+ * npm run test:vm -- --exec COMMAND...
+ * npm run test:vm -- --missing [FILE]: the suites that this machine's own kernel cannot run, their results into FILE, as JSON
+ */
 const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
 
 /** Others are loaded by a mount. */
 const kernelModules = ['zfs', 'dm_thin_pool']
 const minute = 60_000
+const inGuest = '/scratch/results.json'
 
-const [first, ...rest] = process.argv.slice(2)
-const isExec = first === '--exec'
-const given = isExec ? rest : process.argv.slice(2)
-const suites = given.length > 0 ? given : ['--project', 'zfs']
-const command = isExec
-  ? given.join(' ')
-  : ['export PATH=/drover/node_modules/.bin:$PATH TMPDIR=/scratch;', 'exec vitest run', ...suites.map(quote)].join(' ')
+const vitest = (words: readonly string[]): string =>
+  ['export PATH=/drover/node_modules/.bin:$PATH TMPDIR=/scratch;', 'vitest run', ...words.map(quote)].join(' ')
 
+const projects = (names: readonly string[]): string[] => names.flatMap((name) => ['--project', name])
+
+/** Null: there is nothing to do. */
+const work = ([first, ...rest]: readonly string[]): { command: string; resultsFile?: string } | null => {
+  if (first === '--exec') return { command: rest.join(' ') }
+  if (first !== '--missing') return { command: vitest(first === undefined ? ['--project', 'zfs'] : [first, ...rest]) }
+  const [resultsFile] = rest
+  const missing = suitesForGuest()
+  if (missing.length === 0) return null
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${inGuest}`]
+  const run = vitest([...projects(missing), ...reporters])
+  const command = `${run}; status=$?; cat ${inGuest} >/dev/drover-results; exit $status`
+  return resultsFile === undefined ? { command } : { command, resultsFile }
+}
+
+clearOnSignals()
 try {
-  process.exitCode = await runInGuest(command, {
-    memoryMib: 4096,
-    modules: kernelModules,
-    timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? 30) * minute,
-    onOutput: (chunk) => process.stdout.write(chunk),
-  })
+  const given = work(process.argv.slice(2))
+  if (given !== null) {
+    process.exitCode = await runInGuest(given.command, {
+      ...(given.resultsFile === undefined ? {} : { resultsFile: given.resultsFile }),
+      memoryMib: 4096,
+      modules: kernelModules,
+      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? 40) * minute,
+      onOutput: (chunk) => process.stdout.write(chunk),
+    })
+  }
 } catch (error) {
   if (!(error instanceof LabError)) throw error
   console.error(`test:vm: ${error.message}`)
