@@ -15,6 +15,7 @@ wanted=(
   docker.io:/usr/sbin/dockerd,/usr/bin/dockerd
   btrfs-progs:mkfs.btrfs
   xfsprogs:mkfs.xfs
+  rsync:rsync
   e2fsprogs:mkfs.ext4
   socat:socat
   iproute2:ip,tc

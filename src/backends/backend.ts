@@ -102,6 +102,7 @@ export interface Backend {
   readonly removals?: RemovalFacet
   readonly snapshots?: SnapshotFacet
   readonly streams?: StreamFacet
+  readonly trees?: TreeFacet
   readonly resizing?: ResizingFacet
 }
 
@@ -181,6 +182,39 @@ export interface StreamFacet {
   partials(id: VolumeId): Promise<string[]>
   /** A writable live dataset from the snapshot, limit enforced, durable when it returns. Exists already and came from that snapshot: left as it is. */
   promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset>
+}
+
+/**
+ * Where a snapshot of a pool of another kind is received, file by file: a writable file system or subvolume, which becomes a snapshot
+ * when it is whole. What is written to it, and by whom, is no matter of the pool's (tree/ holds the stream). Partials are those of the
+ * StreamFacet, whose `partials`, `abortReceive` and `promote` serve these too.
+ */
+export interface TreeFacet {
+  /** @throws MISSING_PROGRAM when what writes and reads such streams is not installed */
+  check(): Promise<void>
+  /**
+   * Makes the place `partial`: a writable copy of the snapshot `base`; without one an empty `data`. What an earlier try left there goes.
+   * `sizeBytes` is enforced while it is written (null: no limit but the pool's). @throws DATASET_MISSING, NO_SPACE, BAD_SIZE
+   */
+  prepareReceive(
+    id: VolumeId,
+    partial: string,
+    base: string | null,
+    options: { sizeBytes: number | null },
+  ): Promise<void>
+  /** Gives `use` a directory that shows the partial, and a path for its proof (tree/receive.ts), for as long as it runs. @throws DATASET_MISSING */
+  withPartial<T>(id: VolumeId, partial: string, use: (place: TreePlace) => Promise<T>): Promise<T>
+  /**
+   * Makes what was proved to be the snapshot `identity` the snapshot `name` of the volume, read-only, synced to disk. Here it has an
+   * identity of its own: nothing that is native to the pool goes upon it as if it were the one that was sent. Repeated after success it
+   * returns the same. @throws STREAM_FAILED when the proof is of another, DATASET_MISSING when nothing arrived
+   */
+  finishReceive(id: VolumeId, partial: string, name: string, identity: string): Promise<SnapshotRecord>
+}
+
+export interface TreePlace {
+  readonly path: string
+  readonly proofPath: string
 }
 
 export interface ResizingFacet {

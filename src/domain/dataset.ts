@@ -17,6 +17,11 @@ export interface SnapshotRecord {
   readonly uuid: string
   /** The identity that a stream of it carries, equal on every host (btrfs: received UUID, else UUID). */
   readonly streamUuid: string
+  /**
+   * Of what came file by file from a pool of another kind: the identity of the snapshot that was sent. Its files are the same, its blocks
+   * are not. Absent: `streamUuid`.
+   */
+  readonly treeUuid?: string
   /** The transaction after which nothing changed in it (btrfs: generation at creation here, last change when received; block: the mark of its seal). */
   readonly generation: number
   readonly createdAt: string
@@ -25,6 +30,9 @@ export interface SnapshotRecord {
   /** A content proof found it unlike the same snapshot elsewhere: kept until that is settled, never a base. */
   readonly differs?: true
 }
+
+/** Equal of snapshots that hold the same files, on pools of whatever kind. */
+export const treeIdentity = ({ treeUuid, streamUuid }: SnapshotRecord): string => treeUuid ?? streamUuid
 
 /** Kept with the data, on its pool; it binds the data to cluster, host, pool and dataset. The disk is the truth. */
 export interface DatasetRecord {

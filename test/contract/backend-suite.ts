@@ -6,6 +6,7 @@ import { type BackendBench, type MakePool, mib, newId, pastTheLimit, recordOf, s
 import { crashSuite } from './backend-crash-suite.ts'
 import { snapshotSuite } from './backend-snapshot-suite.ts'
 import { streamSuite } from './backend-stream-suite.ts'
+import { treeSuite } from './backend-tree-suite.ts'
 
 /** A file can run a part of the suite alone, so that files share the work where processes start slowly. Together they are all of it. */
 const parts = {
@@ -13,6 +14,7 @@ const parts = {
     test('has the facets that it is tested for, and no others', () => {
       expect(bench.backend.snapshots !== undefined).toBe(facets.snapshots)
       expect(bench.backend.streams !== undefined).toBe(facets.streams)
+      expect(bench.backend.trees !== undefined).toBe(facets.trees)
     })
     recordSuite(bench)
     liveSuite(bench)
@@ -28,21 +30,25 @@ const parts = {
   streams: (bench: BackendBench, facets: Facets) => {
     if (facets.streams) streamSuite(bench)
   },
+  trees: (bench: BackendBench, facets: Facets) => {
+    if (facets.trees) treeSuite(bench)
+  },
 } as const
 
 interface Facets {
   readonly snapshots: boolean
   readonly streams: boolean
+  readonly trees: boolean
 }
 
 export type SuitePart = keyof typeof parts
-export const allParts: readonly SuitePart[] = ['volumes', 'crashes', 'snapshots', 'streams']
+export const allParts: readonly SuitePart[] = ['volumes', 'crashes', 'snapshots', 'streams', 'trees']
 
 /** What every backend must do, on real storage. `facets` names the optional abilities that this one has. */
 export const backendSuite = (
   name: string,
   makePool: MakePool,
-  facets: Facets = { snapshots: true, streams: true },
+  facets: Facets = { snapshots: true, streams: true, trees: false },
   which: readonly SuitePart[] = allParts,
 ): void => {
   describe(`backend ${name}`, () => {

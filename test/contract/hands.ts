@@ -100,6 +100,8 @@ export const realHands: Hands = {
     const send = exec.spawn(sending, ['ignore', 'pipe', quiet])
     const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
     if (send.stdout === null || receive.stdin === null) throw new Error('no pipes')
+    // A receiver that ends early is told by its exit status.
+    receive.stdin.on('error', () => {})
     let bytes = 0
     if (options?.cut === true) {
       for await (const chunk of send.stdout) {

@@ -78,5 +78,7 @@ const makePool =
     }
   }
 
-backendSuite('btrfs at the top of a file system', makePool(''))
-backendSuite('btrfs in a directory of a subvolume', makePool('pool'))
+const all = { snapshots: true, streams: true, trees: true }
+
+backendSuite('btrfs at the top of a file system', makePool(''), all)
+backendSuite('btrfs in a directory of a subvolume', makePool('pool'), all)

@@ -84,5 +84,7 @@ const makePool =
     }
   }
 
-backendSuite('loop on xfs, which shares extents', makePool('xfs'))
-backendSuite('loop on ext4, by copies', makePool('ext4'))
+const all = { snapshots: true, streams: true, trees: true }
+
+backendSuite('loop on xfs, which shares extents', makePool('xfs'), all)
+backendSuite('loop on ext4, by copies', makePool('ext4'), all)

@@ -9,6 +9,7 @@ import { isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, ResizingFacet } from '../backend.ts'
 import { Records } from '../records.ts'
 import { Reserve } from '../reserve.ts'
+import { RsyncCheck } from '../tree/rsync.ts'
 import type { BlockProvider, VolumeFileSystem } from './device.ts'
 import { FileSystems } from './file-systems.ts'
 import { Freeze } from './freeze.ts'
@@ -20,6 +21,7 @@ import { missing, Notes, notesIn } from './notes.ts'
 import { Snapshots } from './snapshots.ts'
 import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
+import { Trees } from './trees.ts'
 import { Views } from './views.ts'
 
 /** A file system on a block device for each volume, over any provider; layout.ts says what lies where. */
@@ -28,6 +30,7 @@ export class BlockBackend implements Backend {
   readonly removals: Trash
   readonly snapshots: Snapshots
   readonly streams: Streams
+  readonly trees: Trees
   readonly resizing: ResizingFacet
   readonly #devices: BlockProvider
   readonly #fileSystem: VolumeFileSystem
@@ -72,6 +75,11 @@ export class BlockBackend implements Backend {
     this.streams = new Streams({
       ...{ layout, devices, clock, notes: this.#notes, trash: this.removals, live: this.#live },
       ...{ snapshots: this.snapshots },
+    })
+    this.trees = new Trees({
+      ...{ layout, devices, clock, fileSystem, notes: this.#notes, trash: this.removals, live: this.#live },
+      ...{ snapshots: this.snapshots, streams: this.streams, fileSystems: this.#fileSystems, views: this.#views },
+      ...{ mounting: this.#mounting, rsync: new RsyncCheck(exec) },
     })
     this.resizing = { resize: (id, sizeBytes) => this.#mounting.exclusively(id, () => this.#resize(id, sizeBytes)) }
   }

@@ -81,6 +81,8 @@ export interface LiveNote {
 export interface SnapshotNote {
   readonly uuid: string
   readonly streamUuid: string
+  /** It came file by file, and is of this snapshot elsewhere. */
+  readonly treeUuid?: string
   readonly device: string
   readonly fileSystem: VolumeFileSystem
   /** The live dataset that it was made of; null: received. */

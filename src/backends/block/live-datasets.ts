@@ -45,7 +45,7 @@ export class LiveDatasets {
   }
 
   async create(id: VolumeId, sizeBytes: number | null): Promise<LiveDataset> {
-    const { layout, devices, notes, fileSystems, fileSystem, template } = this.#parts
+    const { layout, notes, fileSystem } = this.#parts
     const existing = await this.#existing(id)
     if (existing !== null) return existing
     if (sizeBytes !== null && sizeBytes < smallestBytes[fileSystem]) throw tooSmall(sizeBytes, fileSystem)
@@ -53,14 +53,30 @@ export class LiveDatasets {
       await syncDirectory(layout.volumes)
     }
     const making = await this.#begin({ id, fileSystem, sizeBytes, origin: null })
-    const deviceBytes = this.#whole(sizeBytes ?? (await this.#defaultBytes()))
     await this.#orDrop(id, making.path, async () => {
-      await devices.create(making.note.device, deviceBytes)
-      await fileSystems.format(fileSystem, devices.path(making.note.device), deviceBytes, template)
-      await devices.sync(making.note.device)
+      await this.makeFileSystem(making.note.device, sizeBytes)
       await notes.commit(id, making.path, layout.live(id))
     })
     return this.#mustRead(id)
+  }
+
+  /** On a new device, which is made for it, synced. @throws BAD_SIZE, NO_SPACE */
+  async makeFileSystem(device: string, sizeBytes: number | null): Promise<void> {
+    const { devices, fileSystems, fileSystem, template } = this.#parts
+    if (sizeBytes !== null && sizeBytes < smallestBytes[fileSystem]) throw tooSmall(sizeBytes, fileSystem)
+    const deviceBytes = this.#whole(sizeBytes ?? (await this.#defaultBytes()))
+    await devices.create(device, deviceBytes)
+    await fileSystems.format(fileSystem, devices.path(device), deviceBytes, template)
+    await devices.sync(device)
+  }
+
+  /** A clone that nobody has mounted gets at least this size. */
+  async enlarge(
+    { device, fileSystem }: { readonly device: string; readonly fileSystem: VolumeFileSystem },
+    sizeBytes: number | null,
+  ): Promise<void> {
+    const wanted = this.#whole(sizeBytes ?? 0)
+    if (((await this.#parts.devices.sizeBytes(device)) ?? 0) < wanted) await this.#fit(device, fileSystem, wanted)
   }
 
   async promote(id: VolumeId, snapshot: string, sizeBytes: number | null): Promise<LiveDataset> {

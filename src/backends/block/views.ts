@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { hasCode } from '../../domain/errors.ts'
 import type { Logger } from '../../lib/logger.ts'
 import { ownMounts } from '../../lib/mountinfo.ts'
@@ -71,11 +72,16 @@ export class Views {
     await this.#command.bindPrivately(views)
   }
 
-  async #takeDown(path: string): Promise<void> {
+  /** What a command that was killed has left behind ends a moment after it. */
+  async #takeDown(path: string, triesLeft = 20): Promise<void> {
     try {
       await this.#command.unmount(path)
     } catch (error) {
       if (!hasCode(error, 'VOLUME_BUSY')) throw error
+      if (triesLeft > 0) {
+        await sleep(100)
+        return this.#takeDown(path, triesLeft - 1)
+      }
       this.#logger.warn(
         { path },
         'a snapshot that was looked at stays mounted, as something uses it; the next start unmounts it',

@@ -8,6 +8,7 @@ import { isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, ResizingFacet } from '../backend.ts'
 import { Records } from '../records.ts'
 import { Reserve } from '../reserve.ts'
+import { RsyncCheck } from '../tree/rsync.ts'
 import { BtrfsCommand } from './btrfs-command.ts'
 import { KnownLive } from './known-live.ts'
 import { Layout } from './layout.ts'
@@ -18,6 +19,7 @@ import { Quota } from './quota.ts'
 import { missing, Snapshots } from './snapshots.ts'
 import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
+import { Trees } from './trees.ts'
 import { Usage } from './usage.ts'
 
 /** A directory on a mounted btrfs; layout.ts says what lies where. */
@@ -26,6 +28,7 @@ export class BtrfsBackend implements Backend {
   readonly removals: Trash
   readonly snapshots: Snapshots
   readonly streams: Streams
+  readonly trees: Trees
   readonly resizing: ResizingFacet
   readonly #layout: Layout
   readonly #command: BtrfsCommand
@@ -52,6 +55,10 @@ export class BtrfsBackend implements Backend {
     this.#live = new LiveDatasets(this.#layout, this.#command, this.#quota, this.removals, this.#known)
     this.snapshots = new Snapshots(this.#layout, this.#command, this.#quota, this.removals)
     this.streams = new Streams(this.#layout, this.#command, this.snapshots, this.#live, this.removals)
+    this.trees = new Trees({
+      ...{ layout: this.#layout, command: this.#command, quota: this.#quota, trash: this.removals },
+      ...{ snapshots: this.snapshots, streams: this.streams, rsync: new RsyncCheck(exec) },
+    })
     this.resizing = { resize: (id, sizeBytes) => this.#resize(id, sizeBytes) }
   }
 

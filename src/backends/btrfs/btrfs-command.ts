@@ -71,6 +71,10 @@ export class BtrfsCommand {
     }
   }
 
+  async setReadOnly(path: string): Promise<void> {
+    await this.#run(path, ['btrfs', 'property', 'set', '-t', 'subvol', path, 'ro', 'true'])
+  }
+
   async setWritable(path: string): Promise<void> {
     await this.#run(path, ['btrfs', 'property', 'set', '-f', '-t', 'subvol', path, 'ro', 'false'])
   }

@@ -11,7 +11,7 @@ import type { VolumeId } from '../../domain/ids.ts'
  *     volumes/<id>/live/data/                  what containers see
  *     volumes/<id>/live.making/                a live dataset on its way, not valid yet
  *     volumes/<id>/snapshots/<name>/snap/      read-only
- *     volumes/<id>/partial/<move>/snap/        a receive under way
+ *     volumes/<id>/partial/<move>/snap/        a receive under way; proof.json beside it: it has ended well, file by file
  *     volumes/<id>/probe.<name>/snap/          there for a moment: the live dataset, read-only
  *     trash/<what>~<number>/                   being removed
  *     reserve                                  room for the notes of a full pool
@@ -73,6 +73,10 @@ export class Layout {
 
   partial(id: VolumeId, name: string): string {
     return join(this.partials(id), checkName(name))
+  }
+
+  partialProof(id: VolumeId, name: string): string {
+    return join(this.partial(id, name), 'proof.json')
   }
 }
 

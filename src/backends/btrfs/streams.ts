@@ -48,6 +48,11 @@ export class Streams implements StreamFacet {
   }
 
   async prepareReceive(id: VolumeId, partial: string): Promise<Argv> {
+    return ['btrfs', 'receive', '-q', '-e', await this.makePlace(id, partial)]
+  }
+
+  /** An empty directory for what arrives; an earlier try's is gone. @throws DATASET_MISSING */
+  async makePlace(id: VolumeId, partial: string): Promise<string> {
     const path = this.#layout.partial(id, partial)
     await this.abortReceive(id, partial)
     try {
@@ -57,7 +62,7 @@ export class Streams implements StreamFacet {
       if (!isErrno(error, 'EEXIST')) throw error
     }
     await mkdir(path, { mode: 0o700 })
-    return ['btrfs', 'receive', '-q', '-e', path]
+    return path
   }
 
   async finishReceive(

@@ -28,13 +28,22 @@ export interface Item extends Position {
 
 export const segmentBytes = 64 * 2 ** 20
 
-/** Every item of the tree from a position on, which must be one that `next` gave. What comes before is looked at, not read. */
-export function* items(top: string, from: Position = beginning, segment = segmentBytes): Generator<Item, void> {
+/**
+ * Every item of the tree from a position on, which must be one that `next` gave. What comes before is looked at, not read.
+ * @param isRead by its place in the walk, whether a file's bytes are read; left out: all are
+ */
+export function* items(
+  top: string,
+  from: Position = beginning,
+  segment = segmentBytes,
+  isRead: (ordinal: number) => boolean = () => true,
+): Generator<Item, void> {
   for (const found of walk(top)) {
     if (found.ordinal < from.ordinal) continue
     const traits = traitsOf(found)
     const first = found.ordinal === from.ordinal ? from.segment : 0
-    if (found.stats?.isFile() !== true || found.linkTo !== null) yield item(found, traits, 0, nothing, true)
+    if (found.stats?.isFile() !== true || found.linkTo !== null || !isRead(found.ordinal))
+      yield item(found, traits, 0, nothing, true)
     else yield* fileItems(found, traits, first, segment)
   }
 }
