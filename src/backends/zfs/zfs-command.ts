@@ -11,7 +11,7 @@ const dependents = /has dependent clones|has children|it's being held/
 const noSpace = /out of space|No space left on device|quota exceeded/i
 const notPermitted = /permission denied|Operation not permitted|must be superuser/i
 const notMounted = /: not mounted/
-const noModule = /zfs_version_kernel\(\) failed|modules (?:are not|cannot be) loaded/i
+const noModule = /ZFS modules (?:are not loaded|cannot be auto-loaded)|zfs_version_kernel\(\) failed/
 
 /** Of Drover's holds, which keep a snapshot from being destroyed by anybody else. */
 export const holdTag = 'drover'
