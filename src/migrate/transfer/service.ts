@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { DroverError } from '../../domain/errors.ts'
+import { asDroverError, DroverError } from '../../domain/errors.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Exec } from '../../lib/exec.ts'
 import { isErrno } from '../../lib/files.ts'
@@ -18,8 +18,8 @@ const minTicketChars = 32
 /** Connections that have not said their session yet; more are refused, so that strangers cannot pile them up. */
 const maxUnrouted = 256
 
-/** So many sessions that were called off are remembered, with the reason. */
-const maxCalledOff = 64
+/** So many sessions that failed or were called off are remembered, with the reason. */
+const maxFailures = 64
 
 interface Session {
   readonly spec: ReceiveSpec
@@ -37,7 +37,7 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
   })
   const sessions = new Map<string, Session>()
   /** The last words of one may be lost with its link: whoever dials again hears them here. */
-  const calledOff = new Map<string, string>()
+  const failures = new Map<string, string>()
   const live = new Set<RunningTransfer>()
   let identity: TlsIdentity | null = null
   let server: Server | null = null
@@ -80,7 +80,7 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
     if (preamble === null) return void socket.destroy()
     const session = sessions.get(preamble.sessionId)
     if (session === undefined) {
-      return refuse(socket, calledOff.get(preamble.sessionId) ?? `session ${preamble.sessionId} is not expected`)
+      return refuse(socket, failures.get(preamble.sessionId) ?? `session ${preamble.sessionId} is not expected`)
     }
     const { spec } = session
     const ticketFits = spec.plain
@@ -139,13 +139,13 @@ export const createTransferService = (deps: { exec: Exec; logger: Logger; clock:
       const forget = () => {
         waiting.abort()
         sessions.delete(spec.sessionId)
-        const reason = running.endedFor()
-        if (reason === null) return
-        calledOff.set(spec.sessionId, reason)
-        const [oldest] = calledOff.keys()
-        if (calledOff.size > maxCalledOff && oldest !== undefined) calledOff.delete(oldest)
       }
-      running.done.then(forget, forget)
+      running.done.then(forget, (error: unknown) => {
+        forget()
+        failures.set(spec.sessionId, running.endedFor() ?? asDroverError(error).message)
+        const [oldest] = failures.keys()
+        if (failures.size > maxFailures && oldest !== undefined) failures.delete(oldest)
+      })
       return running
     },
 

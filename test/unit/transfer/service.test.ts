@@ -183,6 +183,19 @@ test('whoever dials a session that was called off hears the reason', async () =>
   await expect(sent.done).rejects.toThrow(/session late was called off/)
 })
 
+test('whoever dials a session that has failed hears why', async () => {
+  const spec = { sessionId: 'failed', plain: false }
+  const dial = () =>
+    a.service.send({
+      ...{ ...spec, argv: ['cat', '/dev/zero'], peerHostId: 'b', address: b.address, bwlimitBytes: null },
+    })
+  const received = await b.service.receive({ ...spec, argv: ['sh', '-c', 'echo no room >&2; exit 1'], peerHostId: 'a' })
+  const sent = await dial()
+  await expect(received.done).rejects.toThrow(/no room/)
+  await expect(sent.done).rejects.toThrow(/STREAM_FAILED|no room/)
+  await expect((await dial()).done).rejects.toThrow(/no room/)
+})
+
 test('a target that does not listen', async () => {
   const sent = await a.service.send({
     sessionId: 'nobody',
