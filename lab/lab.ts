@@ -20,6 +20,8 @@ import {
   writeRecord,
 } from './state.ts'
 
+type PoolKind = 'btrfs' | 'loop'
+
 export interface LabOptions {
   /** Letters, digits and dashes, at most 24. Labs of different names do not see each other. */
   readonly name: string
@@ -34,7 +36,7 @@ export interface LabOptions {
   /** A sparse pool of this many bytes at /srv/pool on each host, given to `vold` as --pool. Default: vold makes its own. */
   readonly poolBytes?: number
   /** What that pool is: a btrfs, or a directory for files with a file system each, on an xfs that shares extents. Default btrfs. */
-  readonly poolKind?: 'btrfs' | 'loop'
+  readonly poolKind?: PoolKind | ((host: LabHost) => PoolKind)
   /** Loaded into each engine. Default busybox. */
   readonly images?: readonly ImageName[]
   /** The lab belongs to this process: `sweep` takes it down once that has ended. Default true. */
@@ -173,7 +175,7 @@ export class Lab {
         await plugIn(switchRef, init, host.name, host.address, record.prefixLength)
         await host.startEngine()
         for (const image of options.images ?? ['busybox']) await loadImage(host, image)
-        if (options.poolBytes !== undefined) await makePool(host, options.poolBytes, options.poolKind ?? 'btrfs')
+        if (options.poolBytes !== undefined) await makePool(host, options.poolBytes, kindOf(host, options))
         if (options.vold !== false) await host.startVold(voldFlags(host, options))
       }),
     )
@@ -181,18 +183,18 @@ export class Lab {
   }
 }
 
-const voldFlags = (
-  host: LabHost,
-  { voldFlags: given = [], poolBytes, poolKind = 'btrfs' }: LabOptions,
-): readonly string[] => [
-  ...(poolBytes === undefined ? [] : ['--pool', `${poolKind}:/srv/pool`]),
-  ...(typeof given === 'function' ? given(host) : given),
+const voldFlags = (host: LabHost, options: LabOptions): readonly string[] => [
+  ...(options.poolBytes === undefined ? [] : ['--pool', `${kindOf(host, options)}:/srv/pool`]),
+  ...(typeof options.voldFlags === 'function' ? options.voldFlags(host) : (options.voldFlags ?? [])),
 ]
+
+const kindOf = (host: LabHost, { poolKind = 'btrfs' }: LabOptions): PoolKind =>
+  typeof poolKind === 'function' ? poolKind(host) : poolKind
 
 const engineConfiguration = (lab: string, host: string): string =>
   JSON.stringify({ 'exec-opts': ['native.cgroupdriver=cgroupfs'], 'cgroup-parent': cgroupParent(lab, host) })
 
-const makePool = async (host: LabHost, bytes: number, kind: 'btrfs' | 'loop'): Promise<void> => {
+const makePool = async (host: LabHost, bytes: number, kind: PoolKind): Promise<void> => {
   await host.exec(['mkdir', '-p', '/srv/pool'])
   await host.exec(['truncate', '--size', String(bytes), '/srv/pool.img'])
   await host.exec(kind === 'btrfs' ? ['mkfs.btrfs', '--quiet', '/srv/pool.img'] : ['mkfs.xfs', '-q', '/srv/pool.img'])

@@ -67,7 +67,7 @@ export interface MovePlan {
   readonly from: string
   readonly to: string
   readonly targetPool: string
-  readonly strategy: 'native-full' | 'native-incremental'
+  readonly strategy: 'native-full' | 'native-incremental' | 'tree-full' | 'tree-incremental'
   readonly base: string | null
   readonly forecast: MoveForecast
   readonly containers: readonly { readonly name: string; readonly state: string }[]

@@ -1,3 +1,4 @@
+import { treeIdentity } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { Verification } from '../domain/verification.ts'
@@ -137,9 +138,9 @@ export class Verifications {
       )
     }
     return replicas.map(({ host, holding }) => {
-      const there = new Map(holding.record.snapshots.map(({ streamUuid, name }) => [streamUuid, name]))
-      const base = own.snapshots.findLast(({ streamUuid }) => there.has(streamUuid))
-      const onReplica = base && there.get(base.streamUuid)
+      const there = new Map(holding.record.snapshots.map((snapshot) => [treeIdentity(snapshot), snapshot.name]))
+      const base = own.snapshots.findLast((snapshot) => there.has(treeIdentity(snapshot)))
+      const onReplica = base && there.get(treeIdentity(base))
       return {
         replica: host,
         common: base === undefined || onReplica === undefined ? null : { onOwner: base.name, onReplica },

@@ -11,6 +11,7 @@ import type { Fenced } from '../volumes/fence.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
 import type { Examination, Remain } from '../volumes/remains.ts'
+import type { StreamKind, TreeReadiness } from './stream-kind.ts'
 import type { ChunkMark, DigestStatus, DigestTask, ItemView } from './verification/tree-digests.ts'
 
 /** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
@@ -55,11 +56,13 @@ export interface SourceObservation {
   /** All containers that refer to it. */
   readonly specs: readonly ContainerSpec[]
   readonly streamFormat: string | null
+  readonly trees?: TreeReadiness
 }
 
 export interface TargetReport {
   readonly pool: PoolInfo
   readonly streamFormat: string | null
+  readonly trees?: TreeReadiness
   readonly intactSnapshots: readonly SnapshotRecord[]
   readonly problems: readonly CarryProblem[]
   readonly role: DatasetRecord['role'] | null
@@ -196,7 +199,13 @@ export interface Agent {
   receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string; streamVersion: number }>
   /** Proves what arrived, and what it was received upon (`baseUuid`: its stream identity; null: nothing), then records it. */
   received(
-    args: MoveCommand & { sessionId: string; name: string; streamUuid: string; baseUuid: string | null },
+    args: MoveCommand & {
+      sessionId: string
+      name: string
+      streamUuid: string
+      baseUuid: string | null
+      stream?: StreamKind
+    },
   ): Promise<SnapshotRecord>
   prepareContainers(
     args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
@@ -260,6 +269,8 @@ export interface TableUpdate {
 
 export interface SendArgs {
   readonly sessionId: string
+  /** Left out: native. */
+  readonly stream?: StreamKind
   readonly snapshot: string
   readonly base: string | null
   readonly targetHostId: HostId
@@ -274,6 +285,8 @@ export interface SendArgs {
 
 export interface ReceiveArgs {
   readonly sessionId: string
+  /** Left out: native. */
+  readonly stream?: StreamKind
   /** Stream identity of the base that the stream goes upon; null: it is whole. */
   readonly baseUuid: string | null
   readonly sourceHostId: HostId

@@ -2,7 +2,7 @@ import pLimit from 'p-limit'
 import type { HeldCertificate } from '../cluster/renewal.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
-import { asDroverError, DroverError } from '../domain/errors.ts'
+import { asDroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
 import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
@@ -11,10 +11,12 @@ import { createVolume, removeVolume, resizeVolume } from '../volumes/lifecycle.t
 import { examine, type Surroundings, tidy } from '../volumes/remains.ts'
 import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
+import { startWithin } from './conduit.ts'
 import { dropEndedJournal, dropEndedJournals } from './ended-journals.ts'
 import { type Hooks, noHooks } from './hooks.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
+import { sendConduit } from './send-conduit.ts'
 import { Sessions } from './sessions.ts'
 import { SourceSide } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
@@ -237,19 +239,20 @@ const startSend = async (
   args: MoveCommand & SendArgs,
 ): Promise<void> => {
   if (sessions.has(args.sessionId)) return
-  const { backend } = await heldIn(host, args, 'owner', 'sealed')
-  if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
-  const transfer = await transfers.send({
-    sessionId: args.sessionId,
-    argv: await backend.streams.sendCommand(args.volumeId, args.snapshot, args.base, args.streamVersion),
-    peerHostId: args.targetHostId,
-    address: args.dataAddress,
-    plain: args.plain,
-    bwlimitBytes: args.bwlimitBytes,
-    compress: args.compress,
-    patienceMs: args.patienceMs,
-    ...(args.plain ? { ticket: args.ticket } : {}),
-  })
+  const held = await heldIn(host, args, 'owner', 'sealed')
+  const transfer = await startWithin(await sendConduit(held, args), (argv) =>
+    transfers.send({
+      sessionId: args.sessionId,
+      argv,
+      peerHostId: args.targetHostId,
+      address: args.dataAddress,
+      plain: args.plain,
+      bwlimitBytes: args.bwlimitBytes,
+      compress: args.compress,
+      patienceMs: args.patienceMs,
+      ...(args.plain ? { ticket: args.ticket } : {}),
+    }),
+  )
   sessions.add(args.sessionId, transfer)
 }
 
@@ -262,15 +265,16 @@ const startReceive = async (
   if (sessions.has(args.sessionId)) return
   // An earlier try of this move, whose control role died, may still be writing into the place we are about to clear.
   await sessions.abortAll(args.moveId)
-  const argv = await target.prepareReceive(args)
-  const transfer = await transfers.receive({
-    sessionId: args.sessionId,
-    argv,
-    peerHostId: args.sourceHostId,
-    plain: args.plain,
-    patienceMs: args.patienceMs,
-    ...(args.plain ? { ticket: args.ticket } : {}),
-  })
+  const transfer = await startWithin(await target.prepareReceive(args), (argv) =>
+    transfers.receive({
+      sessionId: args.sessionId,
+      argv,
+      peerHostId: args.sourceHostId,
+      plain: args.plain,
+      patienceMs: args.patienceMs,
+      ...(args.plain ? { ticket: args.ticket } : {}),
+    }),
+  )
   sessions.add(args.sessionId, transfer)
 }
 

@@ -8,6 +8,7 @@ import type { Logger } from '../lib/logger.ts'
 import type { Store } from '../state/store.ts'
 import type { Agent, MoveCommand } from './agent.ts'
 import type { ProgressBoard } from './progress.ts'
+import type { StreamKind } from './stream-kind.ts'
 
 export interface MoverParts {
   readonly store: Store
@@ -57,6 +58,8 @@ export interface MoveContext {
   quiescedAt: number | null
   /** The last snapshot that both ends hold, shipped by this very runner; null after a restart: then both are asked. */
   lastShipped: SnapshotRecord | null
+  /** Of the two pools; known as soon as a base was looked for. */
+  stream: StreamKind
   /** How often the target has answered that it cannot take what was committed now. */
   refusals: number
   /** The containers that wait on the target, as they were captured, in JSON; one that changed since is brought again. */

@@ -261,6 +261,7 @@ export class Mover {
       past: null,
       quiescedAt: null,
       lastShipped: null,
+      stream: 'native',
       brought: null,
       refusals: 0,
     }

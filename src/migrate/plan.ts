@@ -4,9 +4,10 @@ import type { MoveForecast, MoveRequest } from '../domain/move.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
 import { assumedBytesPerSecond, type DowntimeModel, forecastDowntimeMs } from './forecast.ts'
 import { nestedError } from './source-side.ts'
+import { identityFor, type StreamKind, streamKindOf } from './stream-kind.ts'
 
 export interface Plan {
-  readonly strategy: 'native-full' | 'native-incremental'
+  readonly strategy: `${StreamKind}-${'full' | 'incremental'}`
   readonly base: SnapshotRecord | null
   readonly forecast: MoveForecast
 }
@@ -32,13 +33,15 @@ const slackBytes = 64 * 2 ** 20
 
 /** The newest snapshot that both hold, unchanged since it was received. */
 export const commonBase = (source: SourceObservation, target: TargetReport): SnapshotRecord | null => {
-  const there = new Set(target.intactSnapshots.map(({ streamUuid }) => streamUuid))
-  return source.intactSnapshots.findLast(({ streamUuid }) => there.has(streamUuid)) ?? null
+  const kind = streamKindOf(source, target)
+  if (kind === null) return null
+  const there = new Set(target.intactSnapshots.map((snapshot) => identityFor(kind, snapshot)))
+  return source.intactSnapshots.findLast((snapshot) => there.has(identityFor(kind, snapshot))) ?? null
 }
 
 /**
  * From what was observed to a strategy; pure. Everything that refuses a move refuses it here, before anything is touched.
- * @throws NESTED_DATASET, VOLUME_IN_USE, CANNOT_CARRY, DIVERGED, CONTENT_DIFFERS, NO_SPACE
+ * @throws NESTED_DATASET, VOLUME_IN_USE, CANNOT_CARRY, DIVERGED, CONTENT_DIFFERS, NO_SPACE, MISSING_PROGRAM
  */
 export const makePlan = (input: PlanInput): Plan => {
   const { source, target, request, volumeName, from, to } = input
@@ -75,12 +78,7 @@ export const makePlan = (input: PlanInput): Plan => {
   }
   checkTargetRole(input)
   checkCarry(input)
-  if (source.streamFormat === null || source.streamFormat !== target.streamFormat) {
-    throw new DroverError(
-      'NO_SUCH_POOL',
-      `pool ${source.record.pool} on host ${from} and pool ${target.pool.spec} on host ${to} have no stream in common`,
-    )
-  }
+  const kind = checkStream(input)
   const base = commonBase(source, target)
   const bytes = base === null ? source.usedBytes : (input.changedBytes ?? source.usedBytes)
   const neededBytes = bytes + slackBytes
@@ -93,7 +91,7 @@ export const makePlan = (input: PlanInput): Plan => {
   }
   const rate = Math.min(assumedBytesPerSecond, request.bwlimitBytes ?? Number.POSITIVE_INFINITY)
   return {
-    strategy: base === null ? 'native-full' : 'native-incremental',
+    strategy: `${kind}-${base === null ? 'full' : 'incremental'}`,
     base,
     forecast: {
       bytes,
@@ -101,6 +99,24 @@ export const makePlan = (input: PlanInput): Plan => {
       downtimeMs: forecastDowntimeMs(input.downtime, Math.min(bytes, 4 * 2 ** 20)),
     },
   }
+}
+
+const checkStream = ({ source, target, from, to }: PlanInput): StreamKind => {
+  const kind = streamKindOf(source, target)
+  if (kind === null) {
+    throw new DroverError(
+      'NO_SUCH_POOL',
+      `pool ${source.record.pool} on host ${from} and pool ${target.pool.spec} on host ${to} have no stream in common`,
+    )
+  }
+  const ends = [
+    { host: from, problem: source.trees?.problem },
+    { host: to, problem: target.trees?.problem },
+  ]
+  for (const { host, problem } of kind === 'tree' ? ends : []) {
+    if (typeof problem === 'string') throw new DroverError('MISSING_PROGRAM', `on host ${host}: ${problem}`)
+  }
+  return kind
 }
 
 const checkTargetRole = ({ source, target, volumeName, from, to }: PlanInput): void => {

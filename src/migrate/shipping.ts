@@ -3,6 +3,7 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Agent, TransferStatus } from './agent.ts'
 import { eventData, type MoveContext } from './move-context.ts'
+import { identityFor, type StreamKind } from './stream-kind.ts'
 
 /** A snapshot on its way to the target. */
 export interface Shipment {
@@ -37,14 +38,15 @@ export const openSession = async (
   context: MoveContext,
   { index, final, base }: Omit<Shipment, 'name'>,
 ): Promise<Opened> => {
-  const { target, command, parts } = context
+  const { target, command, parts, stream } = context
   const sessionId = `${command.moveId}-${index}-${randomBytes(6).toString('hex')}`
   // What is packed goes through our processes, and through TLS with them.
   const plain = parts.trusted(context.sourceHost, context.targetHost) && context.move.request.compress !== 'zstd'
   const ticket = randomBytes(24).toString('hex')
   const { dataAddress, streamVersion } = await target.receive({
     ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
-    baseUuid: base?.streamUuid ?? null,
+    stream,
+    baseUuid: base === null ? null : identityFor(stream, base),
     patienceMs: patienceMs(final),
   })
   return { sessionId, dataAddress, streamVersion, plain, ticket }
@@ -97,9 +99,10 @@ const shipOnce = async (
   snapshot: SnapshotRecord,
   { sessionId, dataAddress, streamVersion, plain, ticket }: Opened,
 ): Promise<TransferStatus> => {
-  const { source, target, command, move } = context
+  const { source, target, command, move, stream } = context
   const { final, name, base } = shipment
   const order = {
+    stream,
     ...{ ...command, sessionId, snapshot: name, base: base?.name ?? null, targetHostId: context.targetHost.id },
     ...{ dataAddress, streamVersion, plain, ticket, bwlimitBytes: move.request.bwlimitBytes ?? null },
     ...{ compress: move.request.compress ?? 'none', patienceMs: patienceMs(final) },
@@ -107,7 +110,10 @@ const shipOnce = async (
   await patiently(context, final, () => source.send(order))
   const status = await follow(context, sessionId, shipment)
   await checkDigest(context, sessionId, status.digest, final)
-  const received = { sessionId, name, streamUuid: snapshot.streamUuid, baseUuid: base?.streamUuid ?? null }
+  const received = {
+    ...{ sessionId, name, stream, streamUuid: identityFor(stream, snapshot) },
+    baseUuid: base === null ? null : identityFor(stream, base),
+  }
   await patiently(context, final, () => target.received({ ...command, ...received }))
   return status
 }
@@ -190,8 +196,8 @@ const otherEnd = async (ask: () => Promise<TransferStatus>): Promise<{ error: st
   }
 }
 
-/** So long the receiving command may still work when all has been sent. */
-const finishMs = 60_000
+/** So long the receiving command may still work when all has been sent. What came file by file is then read and proved. */
+const finishMs: Readonly<Record<StreamKind, number>> = { native: 60_000, tree: 24 * 3_600_000 }
 const finishWaitMs = 5_000
 
 const checkDigest = async (
@@ -204,7 +210,7 @@ const checkDigest = async (
   const startedAt = parts.clock.monotonic()
   for (;;) {
     const there = await statusOf(context, target, final, sessionId, finishWaitMs)
-    if (there.state === 'running' && parts.clock.monotonic() - startedAt < finishMs) continue
+    if (there.state === 'running' && parts.clock.monotonic() - startedAt < finishMs[context.stream]) continue
     if (there.state === 'done' && there.digest === digest) return
     throw new DroverError(
       'STREAM_FAILED',

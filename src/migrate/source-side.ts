@@ -14,6 +14,7 @@ import { type RefuseAt, settleAlone } from './settle-alone.ts'
 import { othersOf, type SourceParts } from './source-parts.ts'
 import { retire } from './source-retire.ts'
 import { undo } from './source-undo.ts'
+import { treeReadiness } from './stream-kind.ts'
 import type { Watchdog } from './watchdog.ts'
 import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } from './writers.ts'
 
@@ -61,7 +62,7 @@ export class SourceSide {
     const held = await this.#host.mustHold(args.volumeId)
     checkBound(this.#host, held)
     const { backend, record } = held
-    const [usage, nested, uses, use, specs, intactSnapshots] = await Promise.all([
+    const [usage, nested, uses, use, specs, intactSnapshots, readiness] = await Promise.all([
       backend.usage([args.volumeId], { exact: true }),
       backend.nested(args.volumeId),
       this.#runtime.usersOf(args.volumeName),
@@ -70,6 +71,7 @@ export class SourceSide {
         this.#asTheyWere(args, specs),
       ),
       intactOf(held),
+      treeReadiness(backend),
     ])
     const usedBytes = usage.get(args.volumeId)
     if (usedBytes === undefined) {
@@ -87,6 +89,7 @@ export class SourceSide {
       inUseBy: use?.text ?? null,
       specs,
       streamFormat: backend.streams?.format ?? null,
+      ...readiness,
     }
   }
 

@@ -11,6 +11,7 @@ import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
 import { commonBase } from './plan.ts'
 import { shipRound } from './round.ts'
+import { streamKindOf } from './stream-kind.ts'
 import { isSilence, takeBack } from './take-back.ts'
 import { proveContent } from './verification/prove-content.ts'
 
@@ -309,6 +310,7 @@ const findBase = async (context: MoveContext): Promise<SnapshotRecord | null> =>
     source.observe(command),
     target.checkTarget({ volumeId: command.volumeId, pool: move.targetPool, specs: [], dropMounts: [] }),
   ])
+  context.stream = streamKindOf(observed, report) ?? 'native'
   return commonBase(observed, report)
 }
 

@@ -1,14 +1,17 @@
 import type { Backend, StreamFacet } from '../backends/backend.ts'
+import { receiveCommand } from '../backends/tree/commands.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
+import { type DatasetRecord, type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
+import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
+import { identityFor, type StreamKind, treeReadiness, treesOf } from './stream-kind.ts'
 
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
@@ -40,11 +43,16 @@ export class TargetSide {
   }): Promise<TargetReport> {
     const held = await this.#host.held(args.volumeId)
     const backend = this.#poolFor(args.pool, held)
-    const [pool, problems] = await Promise.all([backend.info(), this.#runtime.checkCarry(args.specs, args.dropMounts)])
+    const [pool, problems, readiness] = await Promise.all([
+      backend.info(),
+      this.#runtime.checkCarry(args.specs, args.dropMounts),
+      treeReadiness(backend),
+    ])
     const usable = held !== null && ['replica', 'receiving'].includes(held.record.role) && held.backend === backend
     return {
       pool,
       streamFormat: backend.streams?.format ?? null,
+      ...readiness,
       intactSnapshots: usable ? await intactOf(held) : [],
       problems,
       role: held?.record.role ?? null,
@@ -98,33 +106,67 @@ export class TargetSide {
   }
 
   /** Where the stream goes: the command that reads it. */
-  async prepareReceive(args: MoveCommand & { baseUuid?: string | null }): Promise<readonly [string, ...string[]]> {
+  async prepareReceive(args: MoveCommand & { baseUuid?: string | null; stream?: StreamKind }): Promise<Conduit> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
-      return streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
+      if (args.stream === 'tree') return this.#prepareTree(args, held)
+      const argv = await streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
+      return (use) => use(argv)
     })
   }
 
+  async #prepareTree(args: MoveCommand & { baseUuid?: string | null }, held: Held): Promise<Conduit> {
+    const { backend, record } = held
+    const trees = treesOf(backend)
+    const baseIdentity = args.baseUuid ?? null
+    const base = record.snapshots.find((snapshot) => treeIdentity(snapshot) === baseIdentity)
+    if (baseIdentity !== null && base === undefined) {
+      throw new DroverError(
+        'DATASET_MISSING',
+        `volume ${record.name} has no snapshot ${baseIdentity} here that a stream could go upon; send it whole`,
+      )
+    }
+    const partial = partialName(args)
+    await trees.prepareReceive(args.volumeId, partial, base?.name ?? null, { sizeBytes: record.sizeBytes })
+    return (use) =>
+      trees.withPartial(args.volumeId, partial, ({ path, proofPath }) =>
+        use(receiveCommand({ tree: `${path}/data`, baseIdentity, proofPath })),
+      )
+  }
+
   /** Rule 8: identity proved, recorded with uuid and generation; what was received stays read-only. */
-  received(args: MoveCommand & { name: string; streamUuid: string; baseUuid: string | null }): Promise<SnapshotRecord> {
+  received(
+    args: MoveCommand & { name: string; streamUuid: string; baseUuid: string | null; stream?: StreamKind },
+  ): Promise<SnapshotRecord> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
+      const { stream = 'native' } = args
       const known = held.record.snapshots.find(
-        (snapshot) => snapshot.name === args.name && snapshot.streamUuid === args.streamUuid,
+        (snapshot) => snapshot.name === args.name && identityFor(stream, snapshot) === args.streamUuid,
       )
       if (known !== undefined) return known
       const [snapshot] = await Promise.all([
-        streamsOf(held.backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid),
-        args.baseUuid === null ? null : this.#proveBase(held, args.baseUuid),
+        stream === 'tree' ? this.#finishTree(args, held) : this.#finishNative(args, held),
+        args.baseUuid === null ? null : this.#proveBase(held, args.baseUuid, stream),
       ])
       await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
       return snapshot
     })
   }
 
+  #finishNative(args: MoveCommand & { name: string; streamUuid: string }, { backend }: Held): Promise<SnapshotRecord> {
+    return streamsOf(backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
+  }
+
+  async #finishTree(args: MoveCommand & { name: string; streamUuid: string }, held: Held): Promise<SnapshotRecord> {
+    const { volumeId, name, streamUuid } = args
+    const snapshot = await treesOf(held.backend).finishReceive(volumeId, partialName(args), name, streamUuid)
+    return { ...snapshot, treeUuid: streamUuid }
+  }
+
   /** It was intact when the move chose it; somebody may have written to it since. */
-  async #proveBase({ backend, record }: Held, streamUuid: string): Promise<void> {
-    const base = record.snapshots.find((snapshot) => snapshot.streamUuid === streamUuid)
+  async #proveBase({ backend, record }: Held, streamUuid: string, stream: StreamKind): Promise<void> {
+    const base = record.snapshots.find((snapshot) => identityFor(stream, snapshot) === streamUuid)
     if (base !== undefined && (await backend.snapshots?.intact(record.volumeId, base)) === true) return
     throw new DroverError(
       'STREAM_FAILED',

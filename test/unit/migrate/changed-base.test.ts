@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest'
-import type { Argv } from '../../../src/backends/backend.ts'
 import type { ContainerRuntime } from '../../../src/containers/runtime.ts'
 import { moveId, volumeId } from '../../../src/domain/ids.ts'
 import type { MoveCommand } from '../../../src/migrate/agent.ts'
@@ -28,7 +27,9 @@ const afterTwoRounds = async () => {
   const firstMount = await FirstMount.open('/data', async () => 0, host.machine)
   const target = new TargetSide(host, {} as ContainerRuntime, new MoveJournal('/data', files), firstMount)
   const receive = async (sent: Stream) =>
-    writeStream(pool, (await target.prepareReceive(command)) as Argv, sent, true, '2026-11-24T00:00:00.000Z')
+    (await target.prepareReceive(command))(async (argv) =>
+      writeStream(pool, argv, sent, true, '2026-11-24T00:00:00.000Z'),
+    )
   await target.begin({ ...command, pool: 'btrfs:/pool', sizeBytes: null, labels: {}, createdAt: '' })
   await receive(stream('s0', null))
   await target.received({ ...command, name: first, streamUuid: 's0', baseUuid: null })
