@@ -23,13 +23,14 @@ export interface ChunkLimits {
 export const chunkLimits: ChunkLimits = { bytes: 64 * 2 ** 20, items: 4096 }
 const shownUnreadable = 10
 
-/** The tree's digest, chunk by chunk, from the start of one of them on. */
+/** The tree's digest, chunk by chunk, from the start of one of them on. `part` as for `walk`. */
 export function* chunks(
   top: string,
   from: Position = beginning,
   limits: ChunkLimits = chunkLimits,
+  part = '',
 ): Generator<Chunk, void> {
-  for (const list of groups(top, from, limits)) {
+  for (const list of groups(top, from, limits, part)) {
     const [first] = list
     const last = list.at(-1)
     if (first === undefined || last === undefined) continue
@@ -50,15 +51,20 @@ export function* chunks(
 }
 
 /** The items of the chunk that starts there. */
-export const itemsOfChunk = (top: string, start: Position, limits: ChunkLimits = chunkLimits): readonly Item[] => {
-  for (const list of groups(top, start, limits)) return list
+export const itemsOfChunk = (
+  top: string,
+  start: Position,
+  limits: ChunkLimits = chunkLimits,
+  part = '',
+): readonly Item[] => {
+  for (const list of groups(top, start, limits, part)) return list
   return []
 }
 
-function* groups(top: string, from: Position, limits: ChunkLimits): Generator<readonly Item[], void> {
+function* groups(top: string, from: Position, limits: ChunkLimits, part: string): Generator<readonly Item[], void> {
   let list: Item[] = []
   let bytes = 0
-  for (const item of items(top, from, limits.bytes)) {
+  for (const item of items(top, from, limits.bytes, undefined, part)) {
     list.push(item)
     bytes += item.bytes
     if (bytes < limits.bytes && list.length < limits.items) continue

@@ -30,6 +30,7 @@ export const segmentBytes = 64 * 2 ** 20
 
 /**
  * Every item of the tree from a position on, which must be one that `next` gave. What comes before is looked at, not read.
+ * @param part as for `walk`
  * @param isRead by its place in the walk, whether a file's bytes are read; left out: all are
  */
 export function* items(
@@ -37,8 +38,9 @@ export function* items(
   from: Position = beginning,
   segment = segmentBytes,
   isRead: (ordinal: number) => boolean = () => true,
+  part = '',
 ): Generator<Item, void> {
-  for (const found of walk(top)) {
+  for (const found of walk(top, part)) {
     if (found.ordinal < from.ordinal) continue
     const traits = traitsOf(found)
     const first = found.ordinal === from.ordinal ? from.segment : 0

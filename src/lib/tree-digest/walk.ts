@@ -26,8 +26,9 @@ interface Frame {
 /**
  * Every name below `top`, and it: a directory before what is in it, names by their bytes, so that equal trees are walked alike
  * whatever lies below them. Each directory is entered through a descriptor of the one above: no path is too long.
+ * @param part a name in `top` to walk alone, under that name; empty: all of it
  */
-export function* walk(top: string): Generator<Found, void> {
+export function* walk(top: string, part = ''): Generator<Found, void> {
   const frames: Frame[] = []
   const links = new Links()
   let ordinal = 0
@@ -44,7 +45,7 @@ export function* walk(top: string): Generator<Found, void> {
       const linkTo = stats === null ? null : links.see(path, stats)
       return { ordinal: ordinal++, path, place, stats, linkTo, error }
     }
-    yield enter(Buffer.from(top), Buffer.alloc(0))
+    yield enter(Buffer.from(part === '' ? top : `${top}/${part}`), Buffer.from(part))
     for (let frame = frames.at(-1); frame !== undefined; frame = frames.at(-1)) {
       const name = frame.names.pop()
       if (name === undefined) {

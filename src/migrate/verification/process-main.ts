@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import { algorithm, chunks, itemsOfChunk, printable } from '../../lib/tree-digest/chunks.ts'
+import { algorithm, chunkLimits, chunks, itemsOfChunk, printable } from '../../lib/tree-digest/chunks.ts'
 import { beginning } from '../../lib/tree-digest/items.ts'
 import type { Order, Report } from './ipc.ts'
 import { openProgress } from './progress-file.ts'
@@ -9,6 +9,8 @@ import { openProgress } from './progress-file.ts'
 
 const reportMs = 200
 const shownUnreadable = 10
+/** What lies beside it is the pool's: on pools of different kinds it is different. */
+const what = 'data'
 
 const report = (message: Report): void => void process.send?.(message)
 
@@ -27,7 +29,7 @@ const digest = async ({ top, file, of }: Extract<Order, { kind: 'digest' }>): Pr
   for (const chunk of progress.done) count(chunk)
   report({ kind: 'progress', entries, bytes })
   let reportedAt = performance.now()
-  for (const chunk of chunks(top, progress.done.at(-1)?.next ?? beginning)) {
+  for (const chunk of chunks(top, progress.done.at(-1)?.next ?? beginning, chunkLimits, what)) {
     progress.append(chunk)
     count(chunk)
     if (performance.now() - reportedAt > reportMs) {
@@ -40,7 +42,7 @@ const digest = async ({ top, file, of }: Extract<Order, { kind: 'digest' }>): Pr
 }
 
 const list = ({ top, start }: Extract<Order, { kind: 'list' }>): void => {
-  const items = itemsOfChunk(top, start).map(({ path, segment, traits, content, error }) => ({
+  const items = itemsOfChunk(top, start, chunkLimits, what).map(({ path, segment, traits, content, error }) => ({
     path: path.toString('base64'),
     shown: printable(path),
     segment,

@@ -76,6 +76,8 @@ const plant = async ({ top }: TestSide): Promise<void> => {
   await file('zz', 10)
 }
 
+const dataDigest = ({ top }: TestSide): string => digestOf(top, undefined, 'data')
+
 const flipBit = async (path: string, offset: number): Promise<void> => {
   const handle = await open(path, 'r+')
   await handle.write(Buffer.from([1]), 0, 1, offset)
@@ -87,10 +89,12 @@ test('equal; then one bit in the middle of a big file, and names that came and w
   const [one, other] = [await sideOf('host1'), await sideOf('host2')]
   await plant(one)
   await plant(other)
+  // What a kind of pool keeps beside the volume's own.
+  await mkdir(join(other.top, 'lost+found'))
   const args = argsOf(one, other)
   const equal = await verifySnapshot(args)
-  expect(equal).toMatchObject({ state: 'equal', entries: 34, differences: [], algorithm: 'drover-tree-1-sha256' })
-  expect(equal.digests).toEqual({ host1: digestOf(one.top), host2: digestOf(one.top) })
+  expect(equal).toMatchObject({ state: 'equal', entries: 33, differences: [], algorithm: 'drover-tree-1-sha256' })
+  expect(equal.digests).toEqual({ host1: dataDigest(one), host2: dataDigest(one) })
   await endVerification(args)
   expect(await readdir(join(one.dataDir, 'verifications'))).toEqual([])
 

@@ -1,0 +1,79 @@
+import { expect, test } from 'vitest'
+import type { SnapshotRecord } from '../../../src/domain/dataset.ts'
+import type { SourceObservation, TargetReport } from '../../../src/migrate/agent.ts'
+import { startWithin } from '../../../src/migrate/conduit.ts'
+import { commonBase, makePlan, type PlanInput } from '../../../src/migrate/plan.ts'
+import { streamKindOf } from '../../../src/migrate/stream-kind.ts'
+import type { TransferResult } from '../../../src/migrate/transfer.ts'
+
+const snapshot = (name: string, streamUuid: string, treeUuid?: string): SnapshotRecord => ({
+  ...{ name, uuid: streamUuid, streamUuid, generation: 1, createdAt: '2026-11-27T00:00:00Z', origin: 'move' },
+  ...(treeUuid === undefined ? {} : { treeUuid }),
+})
+
+const sourceWith = (change: Partial<SourceObservation>): SourceObservation => ({
+  ...{ record: { role: 'owner', moveId: null, pool: 'btrfs:/a' } as SourceObservation['record'], usedBytes: 1 },
+  ...{ intactSnapshots: [], nested: [], uses: [], inUseBy: null, specs: [], streamFormat: 'btrfs-send' },
+  ...{ trees: { problem: null }, ...change },
+})
+
+const targetWith = (change: Partial<TargetReport>): TargetReport => ({
+  ...{ pool: { spec: 'loop:/b', kind: 'loop', totalBytes: 2 ** 40, freeBytes: 2 ** 40 }, streamFormat: 'blocks' },
+  ...{ intactSnapshots: [], problems: [], role: null, trees: { problem: null }, ...change },
+})
+
+const planOf = (source: SourceObservation, target: TargetReport) =>
+  makePlan({
+    ...{ volumeName: 'db', from: 'host1', to: 'host2', targetPool: 'loop:/b', source, target, changedBytes: 1 },
+    request: { containers: 'move', dropMounts: [] } as unknown as PlanInput['request'],
+    downtime: { fixedMs: 1, bytesPerSecond: 1e9 } as unknown as PlanInput['downtime'],
+  })
+
+test('native where both have it, else by trees, else not at all', () => {
+  expect(streamKindOf(sourceWith({}), targetWith({ streamFormat: 'btrfs-send' }))).toBe('native')
+  expect(streamKindOf(sourceWith({}), targetWith({}))).toBe('tree')
+  const { trees: _, ...without } = targetWith({})
+  expect(streamKindOf(sourceWith({}), without)).toBeNull()
+  expect(() => planOf(sourceWith({}), without)).toThrow('have no stream in common')
+})
+
+test('a base of a tree is what both know by its files; a native stream never goes upon files', () => {
+  const source = sourceWith({ intactSnapshots: [snapshot('s1', 'u1'), snapshot('s2', 'u2')] })
+  const target = targetWith({ intactSnapshots: [snapshot('s2', 'own', 'u2')] })
+  expect(commonBase(source, target)?.name).toBe('s2')
+  expect(planOf(source, target).strategy).toBe('tree-incremental')
+  expect(planOf(source, targetWith({})).strategy).toBe('tree-full')
+  expect(commonBase(source, { ...target, streamFormat: 'btrfs-send' })).toBeNull()
+})
+
+test('rsync missing at either end refuses what needs it, and names the host', () => {
+  const problem = 'rsync is not installed'
+  expect(() => planOf(sourceWith({ trees: { problem } }), targetWith({}))).toThrow('on host host1: rsync')
+  expect(() => planOf(sourceWith({}), targetWith({ trees: { problem } }))).toThrow('on host host2: rsync')
+  const native = targetWith({ streamFormat: 'btrfs-send', trees: { problem } })
+  expect(planOf(sourceWith({}), native).strategy).toBe('native-full')
+})
+
+test('a transfer is done when what it needed is taken down, and fails when that fails to come up', async () => {
+  const steps: string[] = []
+  const ended = Promise.withResolvers<TransferResult>()
+  const transfer = { done: ended.promise, progress: () => ({ bytes: 1 }), abort: () => {} }
+  const within = await startWithin(
+    async (use) => {
+      const value = await use(['true'])
+      steps.push('taken down')
+      return value
+    },
+    async () => transfer,
+  )
+  const done = within.done.then(() => steps.push('done'))
+  expect(within.progress()).toEqual({ bytes: 1 })
+  ended.resolve({ bytes: 1, ms: 1, digest: null, resentBytes: 0, reconnects: 0, wireBytes: 1 })
+  await done
+  expect(steps).toEqual(['taken down', 'done'])
+  const failing = startWithin(
+    () => Promise.reject(new Error('it cannot be mounted')),
+    async () => transfer,
+  )
+  await expect(failing).rejects.toThrow('cannot be mounted')
+})
