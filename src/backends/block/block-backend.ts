@@ -62,7 +62,7 @@ export class BlockBackend implements Backend {
     this.#notes = new Notes(layout, this.#reserve)
     this.removals = new Trash(layout, devices, this.#reserve, logger)
     this.#mounting = new Mounting(layout, devices, command, this.#fileSystems, logger)
-    this.#freeze = new Freeze(layout, this.#mounting, command, logger)
+    this.#freeze = new Freeze({ layout, devices, mounting: this.#mounting, command, logger })
     this.#views = new Views(layout, command, logger)
     this.#live = new LiveDatasets({
       ...{ layout, devices, fileSystem, notes: this.#notes, trash: this.removals, mounting: this.#mounting },
@@ -181,12 +181,18 @@ export class BlockBackend implements Backend {
 
   /** What the storage holds for it. A file that was deleted still counts until the file system writes over it. */
   async usage(ids: readonly VolumeId[], options: { exact?: boolean } = {}): Promise<Map<VolumeId, number>> {
-    const found = new Map<VolumeId, number>()
+    const devices = new Map<string, VolumeId>()
     for (const id of ids) {
       const live = await this.#mounting.note(id)
       if (live !== null && options.exact === true) await this.#mounting.sync(live)
       const device = live?.device ?? (await this.#newestSnapshot(id))
-      if (device !== null) found.set(id, await this.#devices.usedBytes(device))
+      if (device !== null) devices.set(device, id)
+    }
+    const bytes = await this.#devices.usedBytes([...devices.keys()], options.exact === true)
+    const found = new Map<VolumeId, number>()
+    for (const [device, id] of devices) {
+      const used = bytes.get(device)
+      if (used !== undefined) found.set(id, used)
     }
     return found
   }
@@ -220,7 +226,7 @@ export class BlockBackend implements Backend {
     const note = await this.#mounting.note(id)
     const bytes = note === null ? null : await this.#devices.sizeBytes(note.device)
     if (note === null || bytes === null) throw missing(this.#layout.live(id))
-    const wanted = Math.ceil(sizeBytes / this.#devices.grainBytes) * this.#devices.grainBytes
+    const wanted = await this.#devices.whole(sizeBytes)
     if (wanted < bytes) {
       throw new DroverError(
         'BAD_SIZE',

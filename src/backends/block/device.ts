@@ -17,9 +17,12 @@ export interface BlockProvider {
   /** Bytes of the whole, and free for new devices. */
   space(): Promise<{ totalBytes: number; freeBytes: number }>
 
-  /** Whole bytes per device: sizes are rounded up to it. */
-  readonly grainBytes: number
-  /** A new device that reads as zeros. One of that name is an error: nothing is formatted that was there before. @throws NO_SPACE */
+  /** The size that a device for so many bytes has. */
+  whole(bytes: number): Promise<number>
+  /**
+   * A new device that reads as zeros; of 0 bytes: as small as can be, `sizing` says how it gets its size. One of that name is an error:
+   * nothing is formatted that was there before. @throws NO_SPACE
+   */
   create(device: string, sizeBytes: number): Promise<void>
   /** Null: there is none. */
   sizeBytes(device: string): Promise<number | null>
@@ -27,32 +30,42 @@ export interface BlockProvider {
   grow(device: string, sizeBytes: number): Promise<void>
   /** For a device that nobody has attached: cuts the end off. */
   shrink(device: string, sizeBytes: number): Promise<void>
-  /** Another device with the same bytes; `from` is written by nobody meanwhile. Durable when it returns. @throws DATASET_MISSING, NO_SPACE */
-  clone(from: string, to: string): Promise<void>
-  /** Whether a clone takes no time and no room to speak of. */
-  readonly sharesExtents: boolean
-  /** What was written to it is on disk. */
+  /**
+   * Another device with the same bytes; `from` is written by nobody meanwhile, unless `clonesMounted`. Durable when it returns.
+   * `toBeSealed`: nobody will write to it. @throws DATASET_MISSING, NO_SPACE
+   */
+  clone(from: string, to: string, options?: { toBeSealed: boolean }): Promise<void>
+  /** The kernel itself freezes what is mounted for as long as it is being cloned. Without it, that is up to the caller. */
+  readonly clonesMounted: boolean
+  /** Where `device` may differ from `base` or, without one, may hold anything but zeros. Both were synced before. */
+  ranges(device: string, base: string | null): Promise<RangeSource>
+  /** How who receives a stream gives the device the size that the stream names. */
+  sizing(device: string): Sizing
+  /** What was written to it is on disk, and is what its readers see. */
   sync(device: string): Promise<void>
   /** The slow part of a removal; it works on sealed devices too. */
   remove(device: string): Promise<void>
 
-  /**
-   * Nobody writes to it from now on.
-   * @returns its mark: a whole number that any later write, or breaking of the seal, changes for good
-   */
-  seal(device: string): Promise<number>
-  /** The mark as it is now; null when there is no such device, or it is not sealed. */
-  mark(device: string): Promise<number | null>
-  /** Grows with what is written to it (see the backend's `generation`); 0 when there is none. */
+  /** Nobody writes to it from now on. Again: the same. @returns what `isIntact` knows it by */
+  seal(device: string): Promise<Seal>
+  /** Whether there is such a device, and it cannot be written to as it is. Quick. */
+  isSealed(device: string): Promise<boolean>
+  /** Nothing was written to it, and the seal was not broken, since it got this one. */
+  isIntact(device: string, seal: Seal): Promise<boolean>
+  /** Grows with what is written to it (see the backend's `generation`); 0 when there is none. Beyond the mark of a clone sealed before. */
   generation(device: string): Promise<number>
-  /** Bytes of storage that it takes, shared or not. */
-  usedBytes(device: string): Promise<number>
+  /** Bytes of storage that each takes, shared or not; what is not known at once is left out, unless `exact`. */
+  usedBytes(devices: readonly string[], exact: boolean): Promise<Map<string, number>>
 
-  /** Where mkfs, fsck and streams find it. */
-  path(device: string): string
-  /** What mount(8) is given. What it attaches is detached by the kernel with the last unmount. */
-  mountSource(device: string): { source: string; options: readonly string[] }
-  /** The block device in the kernel that shows it; null: nobody has it attached. @throws VOLUME_BUSY when there are several that write */
+  /** For people. */
+  name(device: string): string
+  /** Where mkfs, fsck and streams find it, made ready for them. @throws DATASET_MISSING where that takes more than a name */
+  path(device: string): Promise<string>
+  /** What mount(8) is given, made ready for it. What the mount attaches is detached by the kernel with the last unmount. */
+  mountSource(device: string): Promise<{ source: string; options: readonly string[] }>
+  /** Something in the kernel has it open, a mount that nobody sees any more too. */
+  isHeld(device: string): Promise<boolean>
+  /** The block device in the kernel that shows it; null: none, so nobody can use it. @throws VOLUME_BUSY when there are several that write */
   attached(device: string): Promise<AttachedDevice | null>
 }
 
@@ -62,6 +75,26 @@ export interface AttachedDevice {
   /** `major:minor`, as in mountinfo. */
   readonly device: string
 }
+
+export interface Seal {
+  /** A whole number that grows from one seal to the next. */
+  readonly mark: number
+  /** What the mark does not say; null: it says all. */
+  readonly proof: string | null
+}
+
+/**
+ * `extents`: the files' own, `shares`: of one disk, so that the two may have the same ones. `list`: noted in a file (range-list.ts), which
+ * who reads it removes.
+ */
+export type RangeSource =
+  | { readonly by: 'extents'; readonly shares: boolean }
+  | { readonly by: 'list'; readonly path: string }
+
+/** `truncate`: the file at its path is cut, or made longer. `lvm`: the thin volume is, of the pool with this spec. */
+export type Sizing =
+  | { readonly by: 'truncate' }
+  | { readonly by: 'lvm'; readonly spec: string; readonly device: string }
 
 /** File systems that a volume may have. */
 export type VolumeFileSystem = 'ext4' | 'xfs'
@@ -91,6 +124,8 @@ export interface SnapshotNote {
   /** Grows from one snapshot of the volume to the next. */
   readonly sequence: number
   readonly volumeId: VolumeId
+  /** Absent: it is not sealed yet, and no snapshot. */
+  readonly seal?: Seal
 }
 
 /** A receive under way; `received`: the process that read the stream saw its end and proved it. */

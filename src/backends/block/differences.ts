@@ -1,6 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { fileExtents } from '../../lib/file-extents.ts'
 import { isErrno } from '../../lib/files.ts'
+import type { RangeSource } from './device.ts'
+import { takeRanges } from './range-list.ts'
 
 /** Bytes from `start` on, before `end`. */
 export interface Range {
@@ -109,17 +111,31 @@ export function* eitherRanges(one: number, other: number, sizeBytes: number): Ge
   if (pending !== null) yield pending
 }
 
-/** Ranges, in steps of 4 KiB, whose bytes do differ. `shares`: the two files may share extents. */
-export async function* differences(one: string, other: string, shares: boolean): AsyncGenerator<Range, void> {
+/** The ranges to be read of a device, in order; without a base: of what holds anything. */
+export const rangesOf = (
+  source: RangeSource,
+  one: number,
+  base: number | null,
+  sizeBytes: number,
+): Generator<Range, void> => {
+  if (source.by === 'list') return takeRanges(source.path, sizeBytes)
+  if (base === null) return dataRanges(one, sizeBytes)
+  return source.shares ? unsharedRanges(one, base, sizeBytes) : eitherRanges(one, base, sizeBytes)
+}
+
+/** Ranges, in steps of 4 KiB, whose bytes do differ. `sizeBytes`: of the larger one. */
+export async function* differences(
+  one: string,
+  other: string,
+  sizeBytes: number,
+  source: RangeSource,
+): AsyncGenerator<Range, void> {
   const handles: FileHandle[] = []
   try {
     const [a, b] = [await open(one, 'r'), await open(other, 'r')]
     handles.push(a, b)
-    const [mine, theirs] = [(await a.stat()).size, (await b.stat()).size]
-    const sizeBytes = Math.max(mine, theirs)
-    const ranges = shares ? unsharedRanges(a.fd, b.fd, sizeBytes) : eitherRanges(a.fd, b.fd, sizeBytes)
     const [left, right] = [Buffer.allocUnsafeSlow(pieceBytes), Buffer.allocUnsafeSlow(pieceBytes)]
-    for (const range of ranges) {
+    for (const range of rangesOf(source, a.fd, b.fd, sizeBytes)) {
       for (let at = range.start; at < range.end; at += pieceBytes) {
         const length = Math.min(pieceBytes, range.end - at)
         const [l, r] = await Promise.all([readWhole(a, left, at, length), readWhole(b, right, at, length)])

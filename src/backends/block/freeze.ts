@@ -2,11 +2,20 @@ import { readdir, rm, writeFile } from 'node:fs/promises'
 import { isId, type VolumeId, volumeId } from '../../domain/ids.ts'
 import { readIfExists } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
+import type { BlockProvider } from './device.ts'
 import type { Layout } from './layout.ts'
 import type { MountCommand } from './mount-command.ts'
 import type { Mounting } from './mounting.ts'
 
 const thawTries = 5
+
+interface Parts {
+  readonly layout: Layout
+  readonly devices: BlockProvider
+  readonly mounting: Mounting
+  readonly command: MountCommand
+  readonly logger: Logger
+}
 
 /**
  * A frozen file system keeps its writers waiting for ever, so whoever froze it must be known: a marker beside the volume stands from
@@ -14,15 +23,17 @@ const thawTries = 5
  */
 export class Freeze {
   readonly #layout: Layout
+  readonly #devices: BlockProvider
   readonly #mounting: Mounting
   readonly #command: MountCommand
   readonly #logger: Logger
 
-  constructor(layout: Layout, mounting: Mounting, command: MountCommand, logger: Logger) {
-    this.#layout = layout
-    this.#mounting = mounting
-    this.#command = command
-    this.#logger = logger
+  constructor(parts: Parts) {
+    this.#layout = parts.layout
+    this.#devices = parts.devices
+    this.#mounting = parts.mounting
+    this.#command = parts.command
+    this.#logger = parts.logger
   }
 
   /** Runs `work` while nothing writes to the device: frozen where it is mounted, held unmounted where it is not. */
@@ -31,6 +42,8 @@ export class Freeze {
       const path = await this.#mounting.reach(device)
       if (path === null) return work(false)
       await this.#command.trim(path)
+      // Two freezes of one file system are an error to older kernels.
+      if (this.#devices.clonesMounted) return work(true)
       // A crash of the kernel thaws by itself: the marker need not be durable.
       await writeFile(this.#layout.frozen(id), '')
       try {

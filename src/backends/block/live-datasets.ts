@@ -64,9 +64,9 @@ export class LiveDatasets {
   async makeFileSystem(device: string, sizeBytes: number | null): Promise<void> {
     const { devices, fileSystems, fileSystem, template } = this.#parts
     if (sizeBytes !== null && sizeBytes < smallestBytes[fileSystem]) throw tooSmall(sizeBytes, fileSystem)
-    const deviceBytes = this.#whole(sizeBytes ?? (await this.#defaultBytes()))
+    const deviceBytes = await devices.whole(sizeBytes ?? (await this.#defaultBytes()))
     await devices.create(device, deviceBytes)
-    await fileSystems.format(fileSystem, devices.path(device), deviceBytes, template)
+    await fileSystems.format(fileSystem, await devices.path(device), deviceBytes, template)
     await devices.sync(device)
   }
 
@@ -75,7 +75,7 @@ export class LiveDatasets {
     { device, fileSystem }: { readonly device: string; readonly fileSystem: VolumeFileSystem },
     sizeBytes: number | null,
   ): Promise<void> {
-    const wanted = this.#whole(sizeBytes ?? 0)
+    const wanted = await this.#parts.devices.whole(sizeBytes ?? 0)
     if (((await this.#parts.devices.sizeBytes(device)) ?? 0) < wanted) await this.#fit(device, fileSystem, wanted)
   }
 
@@ -91,15 +91,15 @@ export class LiveDatasets {
       )
     }
     if (there !== null) return this.#mustRead(id)
-    if (source === null || (await devices.mark(source.device)) === null) throw missing(layout.snapshot(id, snapshot))
+    if (source === null || !(await devices.isSealed(source.device))) throw missing(layout.snapshot(id, snapshot))
     const { fileSystem } = source
     const making = await this.#begin({ id, fileSystem, sizeBytes, origin: source.uuid })
     const { device } = making.note
     await this.#orDrop(id, making.path, async () => {
       await devices.clone(source.device, device)
-      await fileSystems.repair(fileSystem, devices.path(device))
+      await fileSystems.repair(fileSystem, await devices.path(device))
       if (fileSystem === 'xfs') await views.show(device, fileSystem, 'writable', async () => {})
-      if (sizeBytes !== null) await this.#fit(device, fileSystem, this.#whole(sizeBytes))
+      if (sizeBytes !== null) await this.#fit(device, fileSystem, await devices.whole(sizeBytes))
       await devices.sync(device)
       await notes.commit(id, making.path, layout.live(id))
     })
@@ -118,7 +118,7 @@ export class LiveDatasets {
   /** Not mounted by anybody: the file system and its device get this size. */
   async #fit(device: string, fileSystem: VolumeFileSystem, wantedBytes: number): Promise<void> {
     const { devices, fileSystems, views } = this.#parts
-    const path = devices.path(device)
+    const path = await devices.path(device)
     const bytes = (await devices.sizeBytes(device)) ?? 0
     if (bytes === wantedBytes) return
     if (fileSystem === 'xfs') {
@@ -138,14 +138,14 @@ export class LiveDatasets {
     const { devices, fileSystems, views, mounting } = this.#parts
     const grow = async (at: string) => {
       const attached = await devices.attached(device)
-      if (attached === null) throw missing(devices.path(device))
+      if (attached === null) throw missing(devices.name(device))
       await fileSystems.resize(fileSystem, attached.path, at, null)
     }
     const path = await mounting.reach(device)
     if (path !== null) return grow(path)
     if (fileSystem === 'xfs') return views.show(device, fileSystem, 'writable', grow)
-    await fileSystems.repair(fileSystem, devices.path(device), true)
-    await fileSystems.resize(fileSystem, devices.path(device), null, null)
+    await fileSystems.repair(fileSystem, await devices.path(device), true)
+    await fileSystems.resize(fileSystem, await devices.path(device), null, null)
     await devices.sync(device)
   }
 
@@ -178,10 +178,5 @@ export class LiveDatasets {
   async #defaultBytes(): Promise<number> {
     const { totalBytes } = await this.#parts.devices.space()
     return Math.max(Math.min(totalBytes, largestDefaultBytes), smallestBytes[this.#parts.fileSystem])
-  }
-
-  #whole(bytes: number): number {
-    const { grainBytes } = this.#parts.devices
-    return Math.ceil(bytes / grainBytes) * grainBytes
   }
 }

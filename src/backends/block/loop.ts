@@ -10,29 +10,21 @@ import { type BoundLoop, boundLoops } from '../../lib/loop-devices.ts'
 import type { BackendContext } from '../backend.ts'
 import { isNoSpace } from '../reserve.ts'
 import { BlockBackend } from './block-backend.ts'
-import type { AttachedDevice, BlockProvider, VolumeFileSystem } from './device.ts'
+import type { AttachedDevice, BlockProvider, RangeSource, Seal, Sizing } from './device.ts'
+import { parseWhere } from './where.ts'
 
 const magics: Readonly<Record<number, string>> = { 61267: 'ext4', 1481003842: 'xfs' }
 /** Longer than a tick of the kernel's clock: what is written after that gets a later time. */
 const tickMs = 20
 const day = 86_400_000
+const blockBytes = 4096
 
 /** `loop:/DIR` or `loop:/DIR?fs=xfs`: each volume a file system in a sparse file of that directory. */
 export class LoopBackend extends BlockBackend {
   constructor(context: BackendContext) {
-    const { where, fileSystem } = parseWhere(context.spec.text, context.spec.where)
+    const { where, fileSystem } = parseWhere(context.spec)
     super(context, new LoopDevices(context.spec.text, where, context.exec), fileSystem)
   }
-}
-
-const parseWhere = (spec: string, text: string): { where: string; fileSystem: VolumeFileSystem } => {
-  const [where = '', ...options] = text.split('?')
-  const [option] = options
-  if (options.length === 0) return { where, fileSystem: 'ext4' }
-  if (options.length === 1 && (option === 'fs=ext4' || option === 'fs=xfs')) {
-    return { where, fileSystem: option === 'fs=xfs' ? 'xfs' : 'ext4' }
-  }
-  throw new DroverError('BAD_CONFIG', `pool ${spec}: write loop:/DIR, loop:/DIR?fs=ext4 or loop:/DIR?fs=xfs`)
 }
 
 /**
@@ -42,7 +34,7 @@ const parseWhere = (spec: string, text: string): { where: string; fileSystem: Vo
  */
 class LoopDevices implements BlockProvider {
   readonly home: string
-  readonly grainBytes = 4096
+  readonly clonesMounted = false
   readonly #spec: string
   readonly #exec: Exec
   #sharesExtents = false
@@ -51,10 +43,6 @@ class LoopDevices implements BlockProvider {
     this.#spec = spec
     this.home = where
     this.#exec = exec
-  }
-
-  get sharesExtents(): boolean {
-    return this.#sharesExtents
   }
 
   async open(): Promise<void> {
@@ -72,6 +60,10 @@ class LoopDevices implements BlockProvider {
     return { totalBytes: blocks * bsize, freeBytes: bavail * bsize }
   }
 
+  async whole(bytes: number): Promise<number> {
+    return Math.ceil(bytes / blockBytes) * blockBytes
+  }
+
   async create(device: string, sizeBytes: number): Promise<void> {
     await this.#making(device, async (handle) => handle.truncate(sizeBytes))
   }
@@ -84,7 +76,7 @@ class LoopDevices implements BlockProvider {
     const found = await this.#stat(device)
     if (found === null) throw this.#missing(device)
     if (found.size < sizeBytes) {
-      await truncate(this.path(device), sizeBytes)
+      await truncate(this.name(device), sizeBytes)
       await this.sync(device)
     }
     const attached = await this.attached(device)
@@ -93,14 +85,14 @@ class LoopDevices implements BlockProvider {
 
   async shrink(device: string, sizeBytes: number): Promise<void> {
     if ((await this.attached(device)) !== null) {
-      throw new DroverError('VOLUME_BUSY', `${this.path(device)} is attached; it does not become smaller`)
+      throw new DroverError('VOLUME_BUSY', `${this.name(device)} is attached; it does not become smaller`)
     }
-    await truncate(this.path(device), sizeBytes)
+    await truncate(this.name(device), sizeBytes)
     await this.sync(device)
   }
 
   async clone(from: string, to: string): Promise<void> {
-    const [source, target] = [this.path(from), this.path(to)]
+    const [source, target] = [this.name(from), this.name(to)]
     try {
       if (this.#sharesExtents) {
         await copyFile(source, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
@@ -121,7 +113,7 @@ class LoopDevices implements BlockProvider {
   }
 
   async sync(device: string): Promise<void> {
-    const handle = await open(this.path(device), 'r')
+    const handle = await open(this.name(device), 'r')
     try {
       await handle.sync()
     } finally {
@@ -130,7 +122,7 @@ class LoopDevices implements BlockProvider {
   }
 
   async remove(device: string): Promise<void> {
-    const path = this.path(device)
+    const path = this.name(device)
     try {
       if (isImmutable(path)) setImmutable(path, false)
       await rm(path)
@@ -141,19 +133,36 @@ class LoopDevices implements BlockProvider {
     await syncDirectory(join(this.home, 'devices'))
   }
 
-  async seal(device: string): Promise<number> {
-    await this.sync(device)
-    setImmutable(this.path(device), true)
-    await this.sync(device)
-    await sleep(tickMs)
-    const mark = await this.mark(device)
-    if (mark === null) throw this.#missing(device)
-    return mark
+  async ranges(): Promise<RangeSource> {
+    return { by: 'extents', shares: this.#sharesExtents }
   }
 
-  async mark(device: string): Promise<number | null> {
+  sizing(): Sizing {
+    return { by: 'truncate' }
+  }
+
+  async seal(device: string): Promise<Seal> {
+    await this.sync(device)
+    setImmutable(this.name(device), true)
+    await this.sync(device)
+    await sleep(tickMs)
+    const mark = await this.#mark(device)
+    if (mark === null) throw this.#missing(device)
+    return { mark, proof: null }
+  }
+
+  async isSealed(device: string): Promise<boolean> {
+    return (await this.#mark(device)) !== null
+  }
+
+  async isIntact(device: string, seal: Seal): Promise<boolean> {
+    return (await this.#mark(device)) === seal.mark
+  }
+
+  /** Null when there is no such file, or it is not sealed. */
+  async #mark(device: string): Promise<number | null> {
     try {
-      const path = this.path(device)
+      const path = this.name(device)
       if (!isImmutable(path)) return null
       return Number((await stat(path, { bigint: true })).ctimeNs / 1000n)
     } catch (error) {
@@ -167,36 +176,46 @@ class LoopDevices implements BlockProvider {
     return found === null ? 0 : Math.round(found.mtimeMs * 1000)
   }
 
-  async usedBytes(device: string): Promise<number> {
-    return ((await this.#stat(device))?.blocks ?? 0) * 512
+  async usedBytes(devices: readonly string[]): Promise<Map<string, number>> {
+    const found = new Map<string, number>()
+    for (const device of devices) found.set(device, ((await this.#stat(device))?.blocks ?? 0) * 512)
+    return found
   }
 
-  path(device: string): string {
+  name(device: string): string {
     return join(this.home, 'devices', device)
   }
 
+  async path(device: string): Promise<string> {
+    return this.name(device)
+  }
+
   /** mount(8) takes a loop device for it that detaches itself, or the one that it has already. */
-  mountSource(device: string): { source: string; options: readonly string[] } {
-    return { source: this.path(device), options: ['loop'] }
+  async mountSource(device: string): Promise<{ source: string; options: readonly string[] }> {
+    return { source: this.name(device), options: ['loop'] }
+  }
+
+  async isHeld(device: string): Promise<boolean> {
+    return (await this.attached(device)) !== null
   }
 
   async attached(device: string): Promise<AttachedDevice | null> {
     let dev: bigint
     let ino: bigint
     try {
-      ;({ dev, ino } = await stat(this.path(device), { bigint: true }))
+      ;({ dev, ino } = await stat(this.name(device), { bigint: true }))
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return null
       throw error
     }
     const loops = (await boundLoops()).filter(({ backing }) => backing.dev === dev && backing.inode === ino)
-    if (loops.filter(({ isReadOnly }) => !isReadOnly).length > 1) throw torn(this.path(device), loops)
+    if (loops.filter(({ isReadOnly }) => !isReadOnly).length > 1) throw torn(this.name(device), loops)
     const [loop] = loops.toSorted((one, other) => Number(one.isReadOnly) - Number(other.isReadOnly))
     return loop === undefined ? null : { path: loop.path, device: loop.device }
   }
 
   async #making(device: string, work: (handle: FileHandle) => Promise<void>): Promise<void> {
-    const handle = await open(this.path(device), 'wx', 0o600)
+    const handle = await open(this.name(device), 'wx', 0o600)
     try {
       await work(handle)
       await handle.sync()
@@ -212,7 +231,7 @@ class LoopDevices implements BlockProvider {
 
   async #stat(device: string) {
     try {
-      return await stat(this.path(device))
+      return await stat(this.name(device))
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return null
       throw error
@@ -241,7 +260,7 @@ class LoopDevices implements BlockProvider {
   }
 
   #missing(device: string): DroverError {
-    return new DroverError('DATASET_MISSING', `there is no device ${this.path(device)}; nothing was made in its place`)
+    return new DroverError('DATASET_MISSING', `there is no device ${this.name(device)}; nothing was made in its place`)
   }
 
   #noSpace(cause: unknown): DroverError {

@@ -20,7 +20,7 @@ export class MountCommand {
   }
 
   async mount(device: string, fileSystem: VolumeFileSystem, how: 'writable' | 'view', path: string): Promise<void> {
-    const { source, options } = this.#devices.mountSource(device)
+    const { source, options } = await this.#devices.mountSource(device)
     const all = [...options, mountOptions[fileSystem][how]].join(',')
     // A journal that a power cut left may be long.
     await this.#exec.run(['mount', '-n', '--make-private', '-t', fileSystem, '-o', all, source, path], {

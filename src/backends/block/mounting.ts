@@ -1,12 +1,10 @@
-import { mkdir, rmdir } from 'node:fs/promises'
-import { DroverError } from '../../domain/errors.ts'
+import { mkdir } from 'node:fs/promises'
 import type { VolumeId } from '../../domain/ids.ts'
-import { isErrno } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
-import { mountsOf } from '../../lib/mount-users.ts'
 import { allMounts, ownMounts } from '../../lib/mountinfo.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { DatasetFingerprint } from '../backend.ts'
+import { isMountedAt, refuseIfMounted, unmountLayers } from '../mount-layers.ts'
 import type { AttachedDevice, BlockProvider, LiveNote } from './device.ts'
 import type { FileSystems } from './file-systems.ts'
 import type { Layout } from './layout.ts'
@@ -47,42 +45,19 @@ export class Mounting {
       const note = await this.note(id)
       if (note === null || (await this.#devices.sizeBytes(note.device)) === null) throw missing(this.#layout.live(id))
       const attached = await this.#devices.attached(note.device)
-      const top = (await ownMounts()).filter((entry) => entry.mountPoint === path).at(-1)
-      if (top !== undefined) {
-        if (attached !== null && top.device === attached.device && top.root === '/') return
-        throw new DroverError(
-          'VOLUME_BUSY',
-          `something else (${top.fsType} ${top.source}${top.root}) is mounted at ${path}; unmount it first`,
-        )
+      if (await isMountedAt(path, attached === null ? null : markOf(attached))) return
+      if (!(await this.#devices.isHeld(note.device))) {
+        await this.#fileSystems.heal(note.fileSystem, await this.#devices.path(note.device))
       }
-      if (attached === null) await this.#fileSystems.heal(note.fileSystem, this.#devices.path(note.device))
       await mkdir(path, { recursive: true, mode: 0o700 })
       await this.#command.mount(note.device, note.fileSystem, 'writable', path)
     })
   }
 
   unmount(id: VolumeId, path: string): Promise<void> {
-    return this.#volumes.run(id, async () => {
-      const note = await this.note(id)
-      const attached = note === null ? null : await this.#devices.attached(note.device)
-      const layers = (await ownMounts()).filter((entry) => entry.mountPoint === path)
-      for (const layer of layers.reverse()) {
-        if (layer.device !== attached?.device) {
-          throw new DroverError(
-            'VOLUME_BUSY',
-            `something else (${layer.fsType} ${layer.source}${layer.root}) is mounted at ${path}; it is left alone`,
-          )
-        }
-        await this.#command.unmount(path)
-      }
-      try {
-        await rmdir(path)
-      } catch (error) {
-        if (isErrno(error, 'ENOTEMPTY'))
-          this.#logger.warn({ path }, 'the mount directory is not empty; it is left alone')
-        else if (!isErrno(error, 'ENOENT')) throw error
-      }
-    })
+    return this.#volumes.run(id, async () =>
+      unmountLayers(path, await this.fingerprint(id), (at) => this.#command.unmount(at), this.#logger),
+    )
   }
 
   /** Held so that nothing is mounted or unmounted meanwhile. */
@@ -92,14 +67,7 @@ export class Mounting {
 
   /** @throws VOLUME_BUSY */
   async refuseIfMounted(id: VolumeId): Promise<void> {
-    const mark = await this.fingerprint(id)
-    const [mount] = mark === null ? [] : await mountsOf(mark)
-    if (mount !== undefined) {
-      throw new DroverError(
-        'VOLUME_BUSY',
-        `volume ${id} is mounted at ${mount.mountPoint} (seen by process ${mount.pid}); unmount it first`,
-      )
-    }
+    await refuseIfMounted(id, await this.fingerprint(id))
   }
 
   /** Where this process can reach the mounted file system, through whatever mount namespace has it; null: it is mounted nowhere. */

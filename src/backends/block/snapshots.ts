@@ -48,8 +48,7 @@ export class Snapshots implements SnapshotFacet {
     const path = layout.snapshot(id, name)
     const existing = await readNote<SnapshotNote>(path)
     if (existing !== null) {
-      const mark = await devices.mark(existing.device)
-      if (mark !== null) return asRecord(name, existing, origin, mark)
+      if (await devices.isSealed(existing.device)) return asRecord(name, existing, origin)
       throw new DroverError(
         'DIVERGED',
         `snapshot ${name} of volume ${id} is gone, or was made writable by somebody; it is left alone, use another name`,
@@ -67,9 +66,10 @@ export class Snapshots implements SnapshotFacet {
     const making = await notes.begin(id, what, note)
     try {
       await this.#cloneLive(id, live, note.device)
-      const mark = await devices.seal(note.device)
+      const sealed: SnapshotNote = { ...note, seal: await devices.seal(note.device) }
+      await notes.write(making, sealed)
       await notes.commit(id, making, path)
-      return asRecord(name, note, origin, mark)
+      return asRecord(name, sealed, origin)
     } catch (error) {
       await trash.put(id, making)
       throw error
@@ -79,9 +79,9 @@ export class Snapshots implements SnapshotFacet {
   async list(id: VolumeId): Promise<SnapshotRecord[]> {
     const found: { sequence: number; record: SnapshotRecord }[] = []
     for (const { name, note } of await this.all(id)) {
-      const mark = await this.#parts.devices.mark(note.device)
       // A seal that somebody broke makes it no snapshot any more.
-      if (mark !== null) found.push({ sequence: note.sequence, record: asRecord(name, note, 'user', mark) })
+      if (!(await this.#parts.devices.isSealed(note.device))) continue
+      found.push({ sequence: note.sequence, record: asRecord(name, note, 'user') })
     }
     return found.toSorted((one, other) => one.sequence - other.sequence).map(({ record }) => record)
   }
@@ -93,7 +93,12 @@ export class Snapshots implements SnapshotFacet {
   async intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean> {
     const note = await readNote<SnapshotNote>(this.#parts.layout.snapshot(id, recorded.name))
     if (note === null || note.uuid !== recorded.uuid || note.streamUuid !== recorded.streamUuid) return false
-    return (await this.#parts.devices.mark(note.device)) === recorded.generation
+    return note.seal?.mark === recorded.generation && this.isWhole(note)
+  }
+
+  /** The device is what was sealed. */
+  async isWhole({ device, seal }: SnapshotNote): Promise<boolean> {
+    return seal !== undefined && this.#parts.devices.isIntact(device, seal)
   }
 
   /** Files of a device that is no longer what it was are shown as they are now. */
@@ -119,7 +124,7 @@ export class Snapshots implements SnapshotFacet {
     const live = await mounting.note(id)
     if (live === null || (await devices.sizeBytes(live.device)) === null) throw missing(layout.live(id))
     const note = await this.#mustFind(id, name)
-    if (note.liveUuid !== live.uuid || (await devices.mark(note.device)) === null) return false
+    if (note.liveUuid !== live.uuid || !(await this.isWhole(note))) return false
     if ((await devices.sizeBytes(live.device)) !== (await devices.sizeBytes(note.device))) return false
     return this.#withStill(id, live, async (probe) => {
       const ranges: Range[] = []
@@ -161,13 +166,13 @@ export class Snapshots implements SnapshotFacet {
   async #cloneLive(id: VolumeId, live: LiveNote, to: string): Promise<void> {
     await this.#parts.freeze.hold(id, live.device, async (isMounted) => {
       if (!isMounted) await this.#replay(live)
-      await this.#parts.devices.clone(live.device, to)
+      await this.#parts.devices.clone(live.device, to, { toBeSealed: true })
     })
   }
 
   async #replay({ device, fileSystem }: LiveNote): Promise<void> {
     const { fileSystems, devices, views } = this.#parts
-    if (await fileSystems.isClean(fileSystem, devices.path(device))) return
+    if (await fileSystems.isClean(fileSystem, await devices.path(device))) return
     await views.show(device, fileSystem, 'writable', async () => {})
   }
 
@@ -194,22 +199,20 @@ export class Snapshots implements SnapshotFacet {
     }
   }
 
-  #differences(one: string, other: string): AsyncGenerator<Range, void> {
+  async *#differences(one: string, other: string): AsyncGenerator<Range, void> {
     const { devices } = this.#parts
-    return differences(devices.path(one), devices.path(other), devices.sharesExtents)
+    const sizes = await Promise.all([devices.sizeBytes(one), devices.sizeBytes(other)])
+    const sizeBytes = Math.max(...sizes.map((size) => size ?? 0))
+    const [path, otherPath] = [await devices.path(one), await devices.path(other)]
+    yield* differences(path, otherPath, sizeBytes, await devices.ranges(one, other))
   }
 }
 
-export const asRecord = (
-  name: string,
-  note: SnapshotNote,
-  origin: SnapshotRecord['origin'],
-  generation: number,
-): SnapshotRecord => ({
+export const asRecord = (name: string, note: SnapshotNote, origin: SnapshotRecord['origin']): SnapshotRecord => ({
   name,
   uuid: note.uuid,
   streamUuid: note.streamUuid,
-  generation,
+  generation: note.seal?.mark ?? 0,
   createdAt: note.createdAt,
   origin,
 })

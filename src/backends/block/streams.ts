@@ -46,15 +46,15 @@ export class Streams implements StreamFacet {
     const note = await this.#mustFind(id, snapshot)
     const baseNote = base === null ? null : await this.#mustFind(id, base)
     const sizeBytes = await devices.sizeBytes(note.device)
-    if (sizeBytes === null) throw missing(devices.path(note.device))
+    if (sizeBytes === null) throw missing(devices.name(note.device))
     const order: SendOrder = {
       head: {
         ...{ streamUuid: note.streamUuid, baseUuid: baseNote?.streamUuid ?? null },
         ...{ sizeBytes, fileSystem: note.fileSystem },
       },
-      path: devices.path(note.device),
-      basePath: baseNote === null ? null : devices.path(baseNote.device),
-      shares: devices.sharesExtents,
+      path: await devices.path(note.device),
+      basePath: baseNote === null ? null : await devices.path(baseNote.device),
+      ranges: await devices.ranges(note.device, baseNote?.device ?? null),
     }
     return [process.execPath, mainPath, 'send', JSON.stringify(order)]
   }
@@ -63,7 +63,7 @@ export class Streams implements StreamFacet {
     const { layout, notes, devices, snapshots } = this.#parts
     await this.abortReceive(id, partial)
     const base = baseUuid === null ? null : (await snapshots.all(id)).find(({ note }) => note.streamUuid === baseUuid)
-    if (base === undefined || (base !== null && (await devices.mark(base.note.device)) === null)) {
+    if (base === undefined || (base !== null && !(await snapshots.isWhole(base.note)))) {
       throw new DroverError(
         'DATASET_MISSING',
         `volume ${id} has no snapshot ${baseUuid} here that a stream could go upon; send it whole`,
@@ -75,7 +75,8 @@ export class Streams implements StreamFacet {
     if (base === null) await devices.create(note.device, 0)
     else await devices.clone(base.note.device, note.device)
     const order: ReceiveOrder = {
-      ...{ path: devices.path(note.device), baseUuid, proofPath: layout.received(id, partial) },
+      ...{ path: await devices.path(note.device), baseUuid, proofPath: layout.received(id, partial) },
+      sizing: devices.sizing(note.device),
     }
     return [process.execPath, mainPath, 'receive', JSON.stringify(order)]
   }
@@ -85,9 +86,9 @@ export class Streams implements StreamFacet {
     const to = layout.snapshot(id, name)
     const there = await readNote<SnapshotNote>(to)
     if (there !== null) {
-      const mark = await devices.mark(there.device)
-      if (mark === null || there.streamUuid !== expected) throw other(to, there.streamUuid, expected)
-      return asRecord(name, there, 'move', mark)
+      if (!(await devices.isSealed(there.device)) || there.streamUuid !== expected)
+        throw other(to, there.streamUuid, expected)
+      return asRecord(name, there, 'move')
     }
     const from = layout.partial(id, partial)
     const note = await readNote<PartialNote>(from)
@@ -97,17 +98,18 @@ export class Streams implements StreamFacet {
     }
     const head = JSON.parse(proof) as StreamHead
     if (head.streamUuid !== expected) throw other(from, head.streamUuid, expected)
-    if ((await devices.sizeBytes(note.device)) !== head.sizeBytes) throw other(from, 'of another size', expected)
-    const mark = await devices.seal(note.device)
+    if ((await devices.sizeBytes(note.device)) !== (await devices.whole(head.sizeBytes)))
+      throw other(from, 'of another size', expected)
+    const seal = await devices.seal(note.device)
     const arrived: SnapshotNote = {
       ...{ uuid: randomUUID(), streamUuid: head.streamUuid, device: note.device, fileSystem: head.fileSystem },
-      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id },
+      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id, seal },
     }
     await notes.directory(id, layout.snapshots(id))
     await notes.write(from, arrived)
     await notes.commit(id, from, to)
     await rm(layout.received(id, partial), { force: true })
-    return asRecord(name, arrived, 'move', mark)
+    return asRecord(name, arrived, 'move')
   }
 
   /** The proof first: never may it be taken for that of a later try. */

@@ -3,6 +3,7 @@ import { lstat, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
+import { RemovalQueue } from '../removal-queue.ts'
 import type { Reserve } from '../reserve.ts'
 import type { BlockProvider } from './device.ts'
 import type { Layout } from './layout.ts'
@@ -15,16 +16,14 @@ const entryShape = /^[0-9a-z]{26}~[0-9a-f-]{36}(\.json)?$/
  * Removal in two parts: the note goes out of sight in one durable rename, its devices in the background. What a crash interrupts, the
  * next `sweep` takes up.
  */
-export class Trash {
+export class Trash extends RemovalQueue {
   readonly #layout: Layout
   readonly #devices: BlockProvider
   readonly #reserve: Reserve
   readonly #logger: Logger
-  #closing = false
-  #waiting = 0
-  #work: Promise<void> = Promise.resolve()
 
   constructor(layout: Layout, devices: BlockProvider, reserve: Reserve, logger: Logger) {
+    super()
     this.#layout = layout
     this.#devices = devices
     this.#reserve = reserve
@@ -46,39 +45,9 @@ export class Trash {
     this.sweep()
   }
 
-  /** Starts on what lies in trash/, after what is being worked on. */
-  sweep(): void {
-    this.#waiting += 1
-    this.#work = this.#work
-      .then(() => this.#empty())
-      .finally(() => {
-        this.#waiting -= 1
-      })
-  }
-
-  /** Entries that nobody works on: their removal ended badly. */
-  async stuck(): Promise<string[]> {
-    const entries = await this.#entries()
-    return this.#waiting > 0 ? [] : entries
-  }
-
-  async retry(): Promise<void> {
-    this.sweep()
-    await this.settled()
-  }
-
-  settled(): Promise<void> {
-    return this.#work
-  }
-
-  async close(): Promise<void> {
-    this.#closing = true
-    await this.#work
-  }
-
-  async #empty(): Promise<void> {
-    for (const name of await this.#entries()) {
-      if (this.#closing) return
+  protected async empty(): Promise<void> {
+    for (const name of await this.entries()) {
+      if (this.closing.signal.aborted) return
       const entry = join(this.#layout.trash, name)
       try {
         for (const device of await this.#devicesOf(entry)) await this.#devices.remove(device)
@@ -94,7 +63,7 @@ export class Trash {
     }
   }
 
-  async #entries(): Promise<string[]> {
+  protected async entries(): Promise<string[]> {
     const names = await readdir(this.#layout.trash).catch((): string[] => [])
     return names.filter((name) => entryShape.test(name))
   }

@@ -52,10 +52,10 @@ export class Trees implements TreeFacet {
     base: string | null,
     { sizeBytes }: { sizeBytes: number | null },
   ): Promise<void> {
-    const { layout, devices, notes, live, streams, fileSystem } = this.#parts
+    const { layout, devices, notes, live, snapshots, streams, fileSystem } = this.#parts
     await streams.abortReceive(id, partial)
     const baseNote = base === null ? null : await readNote<SnapshotNote>(layout.snapshot(id, base))
-    if (base !== null && (baseNote === null || (await devices.mark(baseNote.device)) === null)) {
+    if (base !== null && (baseNote === null || !(await snapshots.isWhole(baseNote)))) {
       throw missing(layout.snapshot(id, base))
     }
     const note: TreeNote = {
@@ -86,41 +86,40 @@ export class Trees implements TreeFacet {
     const note = await readNote<TreeNote>(from)
     if (note === null) {
       const there = await readNote<SnapshotNote>(to)
-      const mark = there === null ? null : await devices.mark(there.device)
-      if (there === null || mark === null) {
+      if (there === null || !(await devices.isSealed(there.device))) {
         throw new DroverError('DATASET_MISSING', `no tree arrived at ${from}; send it again`)
       }
-      if (there.treeUuid === identity) return asRecord(name, there, 'move', mark)
+      if (there.treeUuid === identity) return asRecord(name, there, 'move')
       throw new DroverError('STREAM_FAILED', `what is at ${to} is not snapshot ${identity}; send it again`)
     }
     await demandProof(layout.received(id, partial), identity)
     await this.#checkStill(note)
     // Never recorded: a crash came between. It was of this name's last try.
     await trash.put(id, to)
-    const mark = await devices.seal(note.device)
+    const seal = await devices.seal(note.device)
     const uuid = randomUUID()
     const arrived: SnapshotNote = {
       ...{ uuid, streamUuid: uuid, treeUuid: identity, device: note.device, fileSystem: note.fileSystem },
-      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id },
+      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id, seal },
     }
     await notes.directory(id, layout.snapshots(id))
     await notes.write(from, arrived)
     await notes.commit(id, from, to)
     await rm(layout.received(id, partial), { force: true })
-    return asRecord(name, arrived, 'move', mark)
+    return asRecord(name, arrived, 'move')
   }
 
   /** Nothing is sealed that is still written, or waits in a journal. @throws VOLUME_BUSY, STREAM_FAILED */
   async #checkStill({ device, fileSystem }: TreeNote): Promise<void> {
     const { devices, mounting, fileSystems } = this.#parts
     if ((await mounting.reach(device)) !== null) {
-      throw new DroverError('VOLUME_BUSY', `the device ${devices.path(device)} of what arrived is still mounted`)
+      throw new DroverError('VOLUME_BUSY', `the device ${devices.name(device)} of what arrived is still mounted`)
     }
     await devices.sync(device)
-    if (fileSystem === 'xfs' || (await fileSystems.isClean(fileSystem, devices.path(device)))) return
+    if (fileSystem === 'xfs' || (await fileSystems.isClean(fileSystem, await devices.path(device)))) return
     throw new DroverError(
       'STREAM_FAILED',
-      `the file system on ${devices.path(device)} was not left clean; send it again`,
+      `the file system on ${devices.name(device)} was not left clean; send it again`,
     )
   }
 }

@@ -1,12 +1,11 @@
-import { mkdir, rmdir, stat } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { isErrno } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
-import { isMountOf, mountsOf } from '../../lib/mount-users.ts'
-import { ownMounts } from '../../lib/mountinfo.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { DatasetFingerprint } from '../backend.ts'
+import { isMountedAt, refuseIfMounted, unmountLayers } from '../mount-layers.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
 import type { Layout } from './layout.ts'
 import { placeOf } from './pool-check.ts'
@@ -45,14 +44,7 @@ export class Mounting {
           `volume ${id} has no live dataset at ${this.#layout.live(id)}; nothing was made in its place`,
         )
       }
-      const top = (await ownMounts()).filter((entry) => entry.mountPoint === path).at(-1)
-      if (top !== undefined) {
-        if (top.device === mark.device && top.root === mark.root) return
-        throw new DroverError(
-          'VOLUME_BUSY',
-          `something else (${top.fsType} ${top.source}${top.root}) is mounted at ${path}; unmount it first`,
-        )
-      }
+      if (await isMountedAt(path, mark)) return
       await mkdir(path, { recursive: true, mode: 0o700 })
       await this.#command.bindMount(this.#layout.live(id), path)
     })
@@ -62,35 +54,12 @@ export class Mounting {
     return this.#paths.run(path, async () => {
       const { device, root } = await placeOf(this.#layout.where)
       const mark = { device, root: `${root}/volumes/${id}/live`, statDevice: 0 }
-      const layers = (await ownMounts()).filter((entry) => entry.mountPoint === path)
-      for (const layer of layers.reverse()) {
-        if (!isMountOf(layer, mark)) {
-          throw new DroverError(
-            'VOLUME_BUSY',
-            `something else (${layer.fsType} ${layer.source}${layer.root}) is mounted at ${path}; it is left alone`,
-          )
-        }
-        await this.#command.unmount(path)
-      }
-      try {
-        await rmdir(path)
-      } catch (error) {
-        if (isErrno(error, 'ENOTEMPTY'))
-          this.#logger.warn({ path }, 'the mount directory is not empty; it is left alone')
-        else if (!isErrno(error, 'ENOENT')) throw error
-      }
+      await unmountLayers(path, mark, (at) => this.#command.unmount(at), this.#logger)
     })
   }
 
   /** The kernel lets a subvolume be removed from under those who have it mounted. We do not. @throws VOLUME_BUSY */
   async refuseIfMounted(id: VolumeId): Promise<void> {
-    const mark = await this.fingerprint(id)
-    const [mount] = mark === null ? [] : await mountsOf(mark)
-    if (mount !== undefined) {
-      throw new DroverError(
-        'VOLUME_BUSY',
-        `volume ${id} is mounted at ${mount.mountPoint} (seen by process ${mount.pid}); unmount it first`,
-      )
-    }
+    await refuseIfMounted(id, await this.fingerprint(id))
   }
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import type { Clock } from '../../lib/clock.ts'
 import { isErrno, readIfExists, syncDirectory, writeJsonDurably } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
+import { RemovalQueue } from '../removal-queue.ts'
 import { isNoSpace, type Reserve } from '../reserve.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
 import type { Layout } from './layout.ts'
@@ -16,20 +17,18 @@ const idsFile = 'removing.json'
  * Removal in two steps: a durable rename out of sight, which is quick whatever the size, then the slow part in the background.
  * The second step knows nothing but what lies in trash/, so a new start goes on where a crash left it.
  */
-export class Trash {
+export class Trash extends RemovalQueue {
   readonly #layout: Layout
   readonly #command: BtrfsCommand
   readonly #reserve: Reserve
   readonly #logger: Logger
   readonly #clock: Clock
-  readonly #closing = new AbortController()
   /** Entries that are not whole yet: the worker would take an empty one for done. */
   readonly #arriving = new Set<string>()
-  #work: Promise<void> = Promise.resolve()
-  #waiting = 0
   #sequence = 0
 
   constructor(layout: Layout, command: BtrfsCommand, reserve: Reserve, logger: Logger, clock: Clock) {
+    super()
     this.#layout = layout
     this.#command = command
     this.#reserve = reserve
@@ -56,38 +55,8 @@ export class Trash {
     this.sweep()
   }
 
-  /** Starts on what lies in trash/, after what is being worked on. */
-  sweep(): void {
-    this.#waiting += 1
-    this.#work = this.#work
-      .then(() => this.#empty())
-      .finally(() => {
-        this.#waiting -= 1
-      })
-  }
-
-  /** Entries that nobody works on: their removal ended badly. */
-  async stuck(): Promise<string[]> {
-    const entries = await this.#entries()
-    return this.#waiting > 0 ? [] : entries
-  }
-
-  async retry(): Promise<void> {
-    this.sweep()
-    await this.settled()
-  }
-
-  settled(): Promise<void> {
-    return this.#work
-  }
-
-  async close(): Promise<void> {
-    this.#closing.abort()
-    await this.#work
-  }
-
-  async #empty(): Promise<void> {
-    const entries = (await this.#entries()).map((name) => join(this.#layout.trash, name))
+  protected async empty(): Promise<void> {
+    const entries = (await this.entries()).map((name) => join(this.#layout.trash, name))
     const emptied = new Map<string, readonly number[]>()
     for (const entry of entries) {
       await this.#guard(entry, async () => emptied.set(entry, await this.#deleteSubvolumes(entry)))
@@ -99,18 +68,18 @@ export class Trash {
     })
   }
 
-  async #entries(): Promise<string[]> {
+  protected async entries(): Promise<string[]> {
     const names = await readdir(this.#layout.trash).catch((): string[] => [])
     return names.filter((name) => entryShape.test(name) && !this.#arriving.has(name))
   }
 
   /** One stubborn entry does not keep the others; nothing is forgotten, because trash/ still holds it. */
   async #guard(entry: string, work: () => Promise<unknown>): Promise<void> {
-    if (this.#closing.signal.aborted) return
+    if (this.closing.signal.aborted) return
     try {
       await work()
     } catch (error) {
-      if (this.#closing.signal.aborted) return
+      if (this.closing.signal.aborted) return
       this.#logger.warn({ entry, err: error }, 'removal did not end; it is tried again at the next removal or start')
     }
   }
@@ -145,7 +114,7 @@ export class Trash {
     if (ids.length === 0) return
     // The kernel frees space after a commit; without one we would wait for the next, up to 30 s away.
     await this.#command.sync(this.#layout.where)
-    await this.#command.waitUntilGone(this.#layout.where, ids, this.#closing.signal)
+    await this.#command.waitUntilGone(this.#layout.where, ids, this.closing.signal)
     const groups = new Set((await this.#command.qgroups(this.#layout.where))?.map((group) => group.subvolumeId))
     for (const id of ids) {
       if (groups.has(id)) await this.#command.destroyQgroup(this.#layout.where, id)

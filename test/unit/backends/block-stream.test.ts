@@ -38,14 +38,16 @@ const send = async (path: string, basePath: string | null = null): Promise<Buffe
     sizeBytes: (await stat(path)).size,
     fileSystem: 'ext4' as const,
   }
-  await sendBlocks({ head, path, basePath, shares: false }, new Output(fd)).finally(() => closeSync(fd))
+  await sendBlocks({ head, path, basePath, ranges: { by: 'extents', shares: false } }, new Output(fd)).finally(() =>
+    closeSync(fd),
+  )
   return readFile(at('stream'))
 }
 
 const receive = async (stream: Buffer, path: string, baseUuid: string | null = null): Promise<void> => {
   await writeFile(at('stream'), stream)
   const fd = openSync(at('stream'), 'r')
-  const order = { path, baseUuid, proofPath: at('proof') }
+  const order = { path, baseUuid, proofPath: at('proof'), sizing: { by: 'truncate' as const } }
   await receiveBlocks(order, new Input(fd)).finally(() => closeSync(fd))
 }
 

@@ -13,7 +13,7 @@ const create = (spec: string) =>
     clock: systemClock,
   })
 
-test.each(['btrfs:/pool', 'loop:/pool', 'zfs:tank/drover'])('%s: a kind that is built', (spec) => {
+test.each(['btrfs:/pool', 'loop:/pool?fs=xfs', 'zfs:tank/drover'])('%s: a kind that is built', (spec) => {
   expect(create(spec).spec.text).toBe(spec)
 })
 

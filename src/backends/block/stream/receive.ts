@@ -1,6 +1,7 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, truncate } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { isErrno, writeJsonDurably } from '../../../lib/files.ts'
+import { writeJsonDurably } from '../../../lib/files.ts'
+import type { Sizing } from '../device.ts'
 import {
   dataHeadBytes,
   endBytes,
@@ -21,6 +22,7 @@ export interface ReceiveOrder {
   readonly baseUuid: string | null
   /** Written last, when the stream's end has proved it: the head. */
   readonly proofPath: string
+  readonly sizing: Sizing
 }
 
 /** @throws Error when the stream is not whole, or not for this device */
@@ -32,9 +34,9 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
       `the stream goes upon ${head.baseUuid ?? 'nothing'}, and the device holds ${order.baseUuid ?? 'nothing'}`,
     )
   }
+  await sizeTo(order, head.sizeBytes)
   const file = await open(order.path, 'r+')
   try {
-    await sizeTo(file, head.sizeBytes)
     await readExtents(input, tally, file, head)
     await file.sync()
   } finally {
@@ -109,11 +111,9 @@ const writeWhole = async (file: FileHandle, bytes: Buffer, offset: number): Prom
   }
 }
 
-/** A file gets the size of what is sent; a block device has to be as large already. */
-const sizeTo = async (file: FileHandle, sizeBytes: number): Promise<void> => {
-  try {
-    await file.truncate(sizeBytes)
-  } catch (error) {
-    if (!isErrno(error, 'EINVAL')) throw error
-  }
+const sizeTo = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promise<void> => {
+  if (sizing.by === 'truncate') return truncate(path, sizeBytes)
+  // Commands of LVM are needed for it: loaded only where they are.
+  const { sizeThinVolume } = await import('../lvm/thin-devices.ts')
+  await sizeThinVolume(sizing, sizeBytes)
 }

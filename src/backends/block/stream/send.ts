@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { dataRanges, eitherRanges, readWhole, unsharedRanges } from '../differences.ts'
+import type { RangeSource } from '../device.ts'
+import { rangesOf, readWhole } from '../differences.ts'
 import {
   dataHeadBytes,
   encodeData,
@@ -16,8 +17,8 @@ export interface SendOrder {
   readonly head: StreamHead
   readonly path: string
   readonly basePath: string | null
-  /** The two are files that may share extents. */
-  readonly shares: boolean
+  /** What is looked at, at all. */
+  readonly ranges: RangeSource
 }
 
 const stepBytes = 4096
@@ -27,7 +28,7 @@ const largestRecords = longestExtent + (longestExtent / stepBytes) * Math.max(da
 
 /** Writes the stream, as fast as `output` takes it; memory is a few extents, whatever the device's size. */
 export const sendBlocks = async (order: SendOrder, output: Output): Promise<void> => {
-  const { head, shares } = order
+  const { head } = order
   const file = await open(order.path, 'r')
   const base = order.basePath === null ? null : await open(order.basePath, 'r')
   const tally = new Tally()
@@ -37,7 +38,7 @@ export const sendBlocks = async (order: SendOrder, output: Output): Promise<void
     await output.write(opening)
     const size = head.sizeBytes
     const pieces = new Pieces(file, base, tally)
-    for (const { start, end } of rangesOf(file, base, size, shares)) {
+    for (const { start, end } of rangesOf(order.ranges, file.fd, base?.fd ?? null, size)) {
       for (let at = start; at < end; at += longestExtent) {
         const records = await pieces.encode(at, Math.min(longestExtent, end - at))
         if (records.length > 0) await output.write(records)
@@ -49,11 +50,6 @@ export const sendBlocks = async (order: SendOrder, output: Output): Promise<void
     await file.close()
     await base?.close()
   }
-}
-
-const rangesOf = (file: FileHandle, base: FileHandle | null, size: number, shares: boolean) => {
-  if (base === null) return dataRanges(file.fd, size)
-  return shares ? unsharedRanges(file.fd, base.fd, size) : eitherRanges(file.fd, base.fd, size)
 }
 
 /** Pieces of the device as records of the stream. Answers lie in two buffers by turns: one is good until the next but one is asked for. */

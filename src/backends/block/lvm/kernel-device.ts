@@ -1,0 +1,61 @@
+import { closeSync, openSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { isErrno, readIfExists } from '../../../lib/files.ts'
+import { ioctl } from '../../../lib/ioctl.ts'
+
+const sectorBytes = 512
+const flushBuffers = 0x1261
+
+/** A device that the kernel has right now. */
+export interface KernelDevice {
+  readonly path: string
+  /** `major:minor`, as in mountinfo. */
+  readonly device: string
+  readonly sizeBytes: number
+  readonly isReadOnly: boolean
+  /** Changes with every write to it, and when it was taken down and made again. */
+  readonly written: string
+}
+
+/** The device of this name in the device mapper; null: there is none. Starts no process. */
+export const kernelDevice = async (mapped: string): Promise<KernelDevice | null> => {
+  const path = `/dev/mapper/${mapped}`
+  const number = await deviceNumber(path)
+  if (number === null) return null
+  const sys = `/sys/dev/block/${number}`
+  const [name, size, readOnly, sequence, statistics] = await Promise.all(
+    ['dm/name', 'size', 'ro', 'diskseq', 'stat'].map((file) => readIfExists(`${sys}/${file}`)),
+  )
+  // A node may outlive its device, whose number then is another's.
+  if (name?.trim() !== mapped || size == null || readOnly == null) return null
+  // Of stat: requests to write, sectors written, requests to discard.
+  const counts = (statistics ?? '').trim().split(/\s+/)
+  return {
+    path,
+    device: number,
+    sizeBytes: Number(size) * sectorBytes,
+    isReadOnly: readOnly.trim() === '1',
+    written: [sequence?.trim() ?? '', counts[4], counts[6], counts[11]].join(' '),
+  }
+}
+
+const deviceNumber = async (path: string): Promise<string | null> => {
+  try {
+    const { rdev } = await stat(path)
+    // As glibc packs the two.
+    return `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null
+    throw error
+  }
+}
+
+/** A mounted file system writes past the cache of its device: what was read of the device before is read anew. */
+export const dropCache = (path: string): void => {
+  const fd = openSync(path, 'r')
+  try {
+    ioctl(fd, flushBuffers, Buffer.alloc(8))
+  } finally {
+    closeSync(fd)
+  }
+}
