@@ -164,14 +164,14 @@ const runOnce = async (
   try {
     await stage.ballast(source)
     await fault.prepare?.(scene)
-    const { found, struckIn } = await struckMove(stage, scene, fault, { quiesce, delayMs })
+    const { found, struckIn, movedOnTo } = await struckMove(stage, scene, fault, { quiesce, delayMs })
     let strike: Strike = { found, delayMs, struckIn, move: null, resumedMs: null, took: nothing }
     const tell = (took: Partial<Took>, more: Partial<Strike> = {}) => {
       strike = { ...strike, ...more, took: { ...strike.took, ...took } }
       struck(strike)
     }
     tell({ strike: lap() })
-    if (fault.mended === 'settled') await checkUnmended(stage, fault, { source, target, struckIn })
+    if (fault.mended === 'settled') await checkUnmended(stage, fault, { source, target, within: [struckIn, movedOnTo] })
     else await sleep(found ? awayMs : 0)
     tell({ unmended: lap() })
     const restarted = fault.restarts?.(scene)
@@ -193,7 +193,7 @@ const struckMove = async (
   scene: Scene,
   fault: Fault,
   { quiesce, delayMs }: { quiesce: 'stop' | 'pause'; delayMs: number },
-): Promise<{ found: boolean; struckIn: Phase }> => {
+): Promise<{ found: boolean; struckIn: Phase; movedOnTo: Phase }> => {
   const reached = Promise.withResolvers<void>()
   let now: Phase = 'plan'
   const unfollow = await followPhases(scene.control, (entered) => {
@@ -211,7 +211,9 @@ const struckMove = async (
     late.abort()
     if (delayMs > 0) await sleep(delayMs)
     const struckIn = now
-    return { found: await fault.strike(scene), struckIn }
+    const found = await fault.strike(scene)
+    // A cable takes its time to be pulled, and the move does not wait for it.
+    return { found, struckIn, movedOnTo: now }
   } finally {
     unfollow()
   }
@@ -221,9 +223,9 @@ const struckMove = async (
 const checkUnmended = async (
   stage: Stage,
   fault: Fault,
-  { source, target, struckIn }: { source: LabHost; target: LabHost; struckIn: Phase },
+  { source, target, within }: { source: LabHost; target: LabHost; within: readonly Phase[] },
 ): Promise<void> => {
-  const none = fault.noWriterIn.includes(struckIn)
+  const none = within.some((phase) => fault.noWriterIn.includes(phase))
   // The writer may be about to be stopped: only rows that come once the move has ended, or is stuck, tell.
   await settledOrStuck(stage, none ? 12_000 : patienceMs)
   if (!none) {
