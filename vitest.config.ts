@@ -51,7 +51,7 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
-      ...suitesOfThisKernel().map((name, index) => ({
+      ...suitesOfThisKernel(process.argv).map((name, index) => ({
         test: {
           name,
           include: [`test/vm/${name}/**/*.test.ts`],
