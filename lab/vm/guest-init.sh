@@ -1,6 +1,6 @@
 #!/bin/bash
 # PID 1 of a guest. Mounts what a system needs, then the disks that the lab gave it, runs the command that lies beside it, says
-# how it ended, and powers off. Output and exit status leave by two virtio-serial ports.
+# how it ended, and powers off. Output, exit status and results leave by virtio-serial ports.
 set -x
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM=dumb
 mount -t proc proc /proc

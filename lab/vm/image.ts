@@ -99,7 +99,7 @@ const clear = (directory: string, names: RegExp): void => {
 
 const build = async (directory: string, home: string, mirror: Mirror): Promise<void> => {
   console.error(
-    'test:vm: building the guest (Debian 13 with OpenZFS compiled for its kernel); once a machine, some ten minutes',
+    'test:vm: building the guest (Debian 13 with OpenZFS compiled for its kernel); once a machine, some twenty minutes',
   )
   const log = join(directory, 'build.log')
   const work = mkdtempSync(join(directory, '.build-'))

@@ -166,7 +166,7 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
 const describePlan = (plan: MovePlan): string[] =>
   fields({
     move: `${plan.volume} from ${plan.from} to ${plan.to} (${plan.targetPool})`,
-    how: plan.base === null ? 'in full' : `what changed since ${plan.base}`,
+    how: `${plan.base === null ? 'in full' : `what changed since ${plan.base}`}${plan.strategy.startsWith('tree') ? ', file by file' : ''}`,
     bytes: `${formatSize(plan.forecast.bytes)} of ${formatSize(plan.freeBytesOnTarget)} free there`,
     time: `about ${formatDuration(plan.forecast.ms)}`,
     downtime: `about ${formatDuration(plan.forecast.downtimeMs)}`,

@@ -66,6 +66,8 @@ export interface TargetReport {
   readonly intactSnapshots: readonly SnapshotRecord[]
   readonly problems: readonly CarryProblem[]
   readonly role: DatasetRecord['role'] | null
+  /** The pool of the copy that has this role. */
+  readonly heldIn?: string
   /** A content proof found the copy here unlike the owner's. */
   readonly differs?: boolean
 }

@@ -126,6 +126,12 @@ const checkTargetRole = ({ source, target, volumeName, from, to }: PlanInput): v
       `the copy of volume ${volumeName} on host ${to} was found to differ from the owner's and would be overwritten; take from it what you need, then run vol verify ${volumeName} --discard`,
     )
   }
+  if (target.role === 'replica' && target.heldIn !== undefined && target.heldIn !== target.pool.spec) {
+    throw new DroverError(
+      'DIVERGED',
+      `host ${to} has a replica of volume ${volumeName} in pool ${target.heldIn}, not in ${target.pool.spec}; leave --pool out`,
+    )
+  }
   if (target.role === null || target.role === 'replica' || target.role === 'refused') return
   throw new DroverError(
     'DIVERGED',

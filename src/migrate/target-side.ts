@@ -12,7 +12,6 @@ import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { identityFor, type StreamKind, treeReadiness, treesOf } from './stream-kind.ts'
-
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
 /** The name under which a carried container waits on the target until the move has committed. */
@@ -56,6 +55,7 @@ export class TargetSide {
       intactSnapshots: usable ? await intactOf(held) : [],
       problems,
       role: held?.record.role ?? null,
+      ...(held === null ? {} : { heldIn: held.backend.spec.text }),
       differs: held?.record.snapshots.some(({ differs }) => differs === true) ?? false,
     }
   }

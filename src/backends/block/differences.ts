@@ -19,7 +19,7 @@ export const pieceBytes = 2 ** 20
  * before. Where both have nothing, they show zeros. Everything else may differ, also what is not settled on disk. Holds for files of
  * one file system on one disk, synced before.
  */
-export function* unsharedRanges(one: number, other: number, sizeBytes: number): Generator<Range, void> {
+function* unsharedRanges(one: number, other: number, sizeBytes: number): Generator<Range, void> {
   const mine = extentsToEnd(one, sizeBytes)
   const theirs = extentsToEnd(other, sizeBytes)
   let [a, b] = [mine.next().value, theirs.next().value]
@@ -74,7 +74,7 @@ const isSame = (a: Placed, b: Placed, at: number): boolean => {
 }
 
 /** Ranges of the file that hold anything but holes, in order. */
-export function* dataRanges(fd: number, sizeBytes: number): Generator<Range, void> {
+function* dataRanges(fd: number, sizeBytes: number): Generator<Range, void> {
   let pending = null as Range | null
   for (const { start, end, place } of extentsToEnd(fd, sizeBytes)) {
     if (place === 'hole') continue
@@ -88,7 +88,7 @@ export function* dataRanges(fd: number, sizeBytes: number): Generator<Range, voi
 }
 
 /** Where the files have something, either of them: what is left out reads as zeros in both. */
-export function* eitherRanges(one: number, other: number, sizeBytes: number): Generator<Range, void> {
+function* eitherRanges(one: number, other: number, sizeBytes: number): Generator<Range, void> {
   const all = [dataRanges(one, sizeBytes), dataRanges(other, sizeBytes)]
   const heads = all.map((each) => each.next().value)
   let pending = null as Range | null

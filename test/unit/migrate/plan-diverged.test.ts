@@ -44,3 +44,15 @@ test('a copy that went its own way: both lists of snapshots are named', () => {
   )
   expect(() => makePlan(input([], ['x']))).toThrow('host1 has no snapshots')
 })
+
+test('a replica in another pool than the one that was asked for is told in plan, and what to do', () => {
+  const { target, ...rest } = input(['a'], [])
+  const held = (heldIn: string): PlanInput => ({ ...rest, target: { ...target, role: 'replica', heldIn } })
+  expect(() => makePlan(held('btrfs:/pool'))).toThrow(
+    expect.objectContaining({
+      code: 'DIVERGED',
+      message: 'host host2 has a replica of volume db in pool btrfs:/pool, not in zfs:tank; leave --pool out',
+    }),
+  )
+  expect(makePlan(held('zfs:tank'))).toMatchObject({ strategy: 'native-full' })
+})

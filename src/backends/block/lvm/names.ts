@@ -10,7 +10,8 @@ export const notesTag = { whole: 'drover.notes', new: 'drover.notes.new' } as co
 
 /** The longest name that the device mapper takes. */
 const longestMapped = 127
-const longestDevice = 63 + '.seal'.length
+/** `VOLUME.UUID.seal`; of the UUID the four hyphens count twice. */
+const longestDevice = 26 + 1 + 36 + 4 + '.seal'.length
 
 export interface ThinPool {
   /** As it was given. */
@@ -32,7 +33,7 @@ export const parseThinPool = (spec: PoolSpec): ThinPool => {
     throw problem('does not name a thin pool; write lvm:GROUP/POOL')
   }
   const longest = Math.max(
-    mapped(group, `drover.${'-'.repeat(4)}`).length - 11 + longestDevice,
+    mapped(group, 'drover.').length + longestDevice,
     mapped(group, notesVolume(pool)).length,
     mapped(group, `${pool}-tpool`).length,
   )
