@@ -24,6 +24,7 @@ export interface SnapshotRecord {
   readonly treeUuid?: string
   /** The transaction after which nothing changed in it (btrfs: generation at creation here, last change when received; block: the mark of its seal). */
   readonly generation: number
+  /** Not after its making began: what was written before is in it. */
   readonly createdAt: string
   /** `move`: made by a move, ends with it or becomes the base; `user`: belongs to the volume. */
   readonly origin: 'move' | 'user'

@@ -1,6 +1,6 @@
 import type { Backend, TreeFacet } from '../backends/backend.ts'
 import { type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
-import { DroverError, hasCode } from '../domain/errors.ts'
+import { asDroverError, DroverError } from '../domain/errors.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
 
 /** `native`: as the pools themselves send and receive; `tree`: file by file, between pools of different kinds. */
@@ -30,8 +30,8 @@ export const treeReadiness = async ({ trees }: Backend): Promise<{ trees?: TreeR
     await trees.check()
     return { trees: { problem: null } }
   } catch (error) {
-    if (!hasCode(error, 'MISSING_PROGRAM')) throw error
-    return { trees: { problem: error.message } }
+    // Moves that need no trees are not held up by it.
+    return { trees: { problem: asDroverError(error).message } }
   }
 }
 

@@ -5,6 +5,7 @@ import { ensureLoopPool } from '../../src/backends/btrfs/loop-pool.ts'
 import { createBackend } from '../../src/backends/registry.ts'
 import { parsePoolSpec } from '../../src/domain/pool.ts'
 import { systemClock } from '../../src/lib/clock.ts'
+import type { Exec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { exec, newId, recordOf } from '../contract/backend-bench.ts'
 import { type LoopBtrfs, loopBtrfs, sh } from '../support/loop-btrfs.ts'
@@ -172,4 +173,29 @@ describe('default pool', () => {
     await expect(stat(join(dataDir, 'pool.img'))).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(stat(join(dataDir, 'pool.img.making'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
+})
+
+test('a snapshot is dated from before its making: what was written meanwhile is not older than it', async () => {
+  const disk = await loopBtrfs()
+  onTestFinished(() => disk.dispose())
+  let madeAt = Number.NaN
+  const slow: Exec = {
+    ...exec,
+    run: async (argv, options) => {
+      if (!argv.includes('snapshot')) return exec.run(argv, options)
+      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      madeAt = Date.now()
+      return exec.run(argv, options)
+    },
+  }
+  const spec = parsePoolSpec(`btrfs:${disk.path}`)
+  const backend = createBackend({ spec, exec: slow, logger: silentLogger, clock: systemClock })
+  await backend.open()
+  onTestFinished(() => backend.close())
+  const id = newId()
+  await backend.writeRecord(recordOf(id, backend))
+  await backend.create(id, { sizeBytes: null })
+  const made = await backend.snapshots?.create(id, 's1', 'move')
+  expect(Date.parse(made?.createdAt ?? '')).toBeLessThan(madeAt)
+  expect(await backend.snapshots?.list(id)).toMatchObject([{ name: 's1', createdAt: made?.createdAt }])
 })

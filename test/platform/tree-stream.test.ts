@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { linkSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { createBackend } from '../../src/backends/registry.ts'
+import { changesIn } from '../../src/backends/tree/changes.ts'
 import { receiveCommand, sendCommand } from '../../src/backends/tree/commands.ts'
 import { volumeId } from '../../src/domain/ids.ts'
 import { parsePoolSpec } from '../../src/domain/pool.ts'
@@ -49,6 +50,11 @@ test('what rsync by itself would miss or spoil: other bytes at the same size and
   linkSync(at('also'), at('also 2'))
   utimesSync(at('sneaky'), 1_234_567, 1_234_567)
   setXattr(at('sneaky'), 'user.large', Buffer.alloc(1500, 1))
+  for (const name of ['twin', 'other twin']) linkSync(at('also'), at(name))
+  mkdirSync(at('behind'))
+  writeFileSync(at('behind/file'), 'the same from outside')
+  symlinkSync('behind', at('ahead'))
+  symlinkSync('around', at('around'))
   await snapshot('s1')
   expect(await ship('s1', null)).toMatchObject(well)
 
@@ -59,10 +65,33 @@ test('what rsync by itself would miss or spoil: other bytes at the same size and
   rmSync(at('link 7'))
   writeFileSync(at('link 7'), 'a file of its own')
   renameSync(at('owned'), at('moved'))
+  // Two files now that look like one.
+  await sh('cp', '--preserve=all', at('twin'), at('new'))
+  renameSync(at('new'), at('other twin'))
+  // A directory where the base has a link, to a directory of the same names and to itself.
+  rmSync(at('ahead'))
+  renameSync(at('behind'), at('ahead'))
+  rmSync(at('around'))
+  mkdirSync(at('around'))
+  writeFileSync(at('around/file'), 'no link any more')
   rmSync(at('deep'), { recursive: true })
   writeFileSync(at('deep'), 'a directory no more')
   await snapshot('s2')
   expect(await ship('s2', 's1', Date.now())).toMatchObject(well)
+})
+
+test('what lies where the base has a link is touched, also when it was there under another name', async () => {
+  const { live, snapshot } = await trees()
+  mkdirSync(join(live, 'behind'))
+  writeFileSync(join(live, 'behind/file'), 'seen through the link')
+  symlinkSync('behind', join(live, 'ahead'))
+  await snapshot('s1')
+  rmSync(join(live, 'ahead'))
+  renameSync(join(live, 'behind'), join(live, 'ahead'))
+  await snapshot('s2')
+  const at = (name: string) => join(live, '..', name)
+  // The top, the directory and the file.
+  expect([...(changesIn(at('s2'), at('s1'), Date.now() + 60_000).touched ?? [])]).toEqual([0, 1, 2])
 })
 
 test('a file written twice within one tick of the clock, before and after the base, is shipped', async () => {

@@ -13,8 +13,6 @@ export interface SubvolumeInfo {
   /** Transaction in which it was made. */
   readonly bornGeneration: number
   readonly readOnly: boolean
-  /** RFC 3339. */
-  readonly createdAt: string
   /** Bytes it may refer to; null: no limit, or no quotas on the pool. */
   readonly limitBytes: number | null
 }
@@ -57,8 +55,7 @@ export const parseShow = (text: string): SubvolumeInfo => {
     return Number(value)
   }
   const own = uuid('UUID')
-  const created = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)$/.exec(field('Creation time'))
-  if (own === null || created === null) throw unreadable('btrfs subvolume show', text)
+  if (own === null) throw unreadable('btrfs subvolume show', text)
   const limit = /^\t {2}Limit referenced:[ \t]+(\d+)$/m.exec(text)?.[1]
   return {
     id: whole('Subvolume ID'),
@@ -68,7 +65,6 @@ export const parseShow = (text: string): SubvolumeInfo => {
     generation: whole('Generation'),
     bornGeneration: whole('Gen at creation'),
     readOnly: field('Flags').split(/[ ,]+/).includes('readonly'),
-    createdAt: new Date(`${created[1]}T${created[2]}${created[3]}:${created[4]}`).toISOString(),
     limitBytes: limit === undefined ? null : Number(limit),
   }
 }

@@ -1,4 +1,5 @@
-import { mkdir, readdir, rmdir } from 'node:fs/promises'
+import { mkdir, readdir, rmdir, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
@@ -66,7 +67,9 @@ export class Snapshots implements SnapshotFacet {
     const info = existing ?? (await this.#command.show(path))
     if (info === null) throw missing(path)
     if (info.limitBytes !== null) await this.#quota.limit(path, null)
-    return existing === null ? asRecord(name, info, origin, info.bornGeneration) : this.record(path, name, info, origin)
+    return existing === null
+      ? asRecord(name, info, origin, info.bornGeneration, await begunAt(path))
+      : this.record(path, name, info, origin)
   }
 
   async list(id: VolumeId): Promise<SnapshotRecord[]> {
@@ -162,21 +165,29 @@ export class Snapshots implements SnapshotFacet {
     info: SubvolumeInfo,
     origin: SnapshotRecord['origin'],
   ): Promise<SnapshotRecord> {
-    return asRecord(name, info, origin, Math.max(info.bornGeneration, await this.#command.lastChange(path)))
+    const generation = Math.max(info.bornGeneration, await this.#command.lastChange(path))
+    return asRecord(name, info, origin, generation, await begunAt(path))
   }
 }
+
+/**
+ * The directory around it was made right before. The kernel dates a snapshot by its last moment, and files that are written while it is
+ * being made may be in it with the bytes of before and the times of after.
+ */
+const begunAt = async (path: string): Promise<string> => (await stat(dirname(path))).birthtime.toISOString()
 
 const asRecord = (
   name: string,
   info: SubvolumeInfo,
   origin: SnapshotRecord['origin'],
   generation: number,
+  createdAt: string,
 ): SnapshotRecord => ({
   name,
   uuid: info.uuid,
   streamUuid: info.receivedUuid ?? info.uuid,
   generation,
-  createdAt: info.createdAt,
+  createdAt,
   origin,
 })
 

@@ -25,20 +25,29 @@ export const changesIn = (top: string, base: string | null, baseTakenMs: number)
   let hidesFromTimes = false
   let breaksLinks = false
   let largestBytes = 0n
+  /** Directories that were none in the base. */
+  const noDirectories = new Set<string>()
   const racyFrom = BigInt(baseTakenMs) * 1_000_000n - racyNs
   for (const found of walk(top)) {
     if (found.stats === null) throw new Error(`a name in the snapshot cannot be read (${found.error})`)
-    if (found.stats.isFile() && found.stats.size > largestBytes) largestBytes = found.stats.size
+    largestBytes = larger(largestBytes, found.stats)
     if (base === null) continue
     const place = found.path.length === 0 ? Buffer.from(base) : Buffer.concat([Buffer.from(`${base}/`), found.path])
-    const before = statsOf(place)
+    // Never through a link that stood there: that would be another file, or none of the volume's at all.
+    const before = isBelow(found.path, noDirectories) ? null : statsOf(place)
+    if (found.stats.isDirectory() && before?.isDirectory() !== true) noDirectories.add(found.path.toString('latin1'))
+    if (before !== null) largestBytes = larger(largestBytes, before)
     if (before === null) {
       touched.add(found.ordinal)
       continue
     }
     const { stats } = found
     if (before.isFile() && before.nlink > 1n && before.ino !== stats.ino) breaksLinks = true
-    const isSame = before.ino === stats.ino && before.ctimeNs === stats.ctimeNs
+    const isSame =
+      before.ino === stats.ino &&
+      before.ctimeNs === stats.ctimeNs &&
+      before.mtimeNs === stats.mtimeNs &&
+      before.size === stats.size
     if (isSame && stats.ctimeNs < racyFrom) continue
     const looksEqual = bothFiles(before, stats) && before.size === stats.size && before.mtimeNs === stats.mtimeNs
     const isEqual = looksEqual && sameBytes(found, place)
@@ -46,6 +55,16 @@ export const changesIn = (top: string, base: string | null, baseTakenMs: number)
     if (!isSame || !isEqual) touched.add(found.ordinal)
   }
   return { touched: base === null ? null : touched, hidesFromTimes, breaksLinks, largestBytes }
+}
+
+/** Of either tree: rsync keeps sums of the old one's blocks. */
+const larger = (bytes: bigint, stats: BigIntStats): bigint =>
+  stats.isFile() && stats.size > bytes ? stats.size : bytes
+
+const isBelow = (path: Buffer, directories: ReadonlySet<string>): boolean => {
+  if (directories.size === 0) return false
+  const end = path.lastIndexOf(0x2f)
+  return directories.has(end === -1 ? '' : path.subarray(0, end).toString('latin1'))
 }
 
 const bothFiles = (one: BigIntStats, other: BigIntStats): boolean => one.isFile() && other.isFile()

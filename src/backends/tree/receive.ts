@@ -1,8 +1,9 @@
-import { read } from 'node:fs'
+import { constants, openSync, read } from 'node:fs'
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createZstdDecompress } from 'node:zlib'
 import { writeJsonDurably } from '../../lib/files.ts'
+import { syncFileSystem } from '../../lib/sync-file-system.ts'
 import { type FrameKind, formatVersion, framesIn, type Head, type Proof } from './frames.ts'
 import { compareWith } from './proof.ts'
 import { readBatch } from './rsync.ts'
@@ -22,6 +23,8 @@ export interface Received {
 
 /** Reads the stream from the descriptor to its end. @throws Error */
 export const receiveTree = async (order: ReceiveOrder, fd: number): Promise<void> => {
+  // Opened before anything is written: it hears of every write that did not reach the disk.
+  const written = openSync(order.tree, constants.O_RDONLY | constants.O_DIRECTORY)
   const unpacked = createZstdDecompress()
   const packed = Readable.from(piecesOf(fd), { objectMode: false })
   packed.on('error', (error) => unpacked.destroy(error)).pipe(unpacked)
@@ -36,6 +39,8 @@ export const receiveTree = async (order: ReceiveOrder, fd: number): Promise<void
     else if (kind === 'proof' && rsync !== null) {
       await finish(rsync)
       rsync = null
+      // What is read back next is on the disk, and not only in memory on its way there.
+      syncFileSystem(written)
       compareWith(order.tree, JSON.parse(bytes.toString()) as Proof)
       isProved = true
     } else if (kind !== 'end' || !isProved) throw new Error(`a frame ${kind} stands where none may be`)
@@ -56,11 +61,15 @@ const headOf = (kind: FrameKind, bytes: Buffer, order: ReceiveOrder): Head => {
 const feed = async ({ child, ended }: RunningRsync, bytes: Buffer): Promise<void> => {
   const { stdin } = child
   if (stdin === null || !stdin.writable || stdin.write(bytes)) return
-  const drained = new Promise<void>((resolve) => {
-    stdin.once('drain', resolve)
-    stdin.once('close', resolve)
+  await new Promise<void>((resolve) => {
+    const go = () => {
+      stdin.off('drain', go)
+      stdin.off('close', go)
+      resolve()
+    }
+    stdin.on('drain', go)
+    stdin.on('close', go)
   })
-  await drained
   if (!stdin.writable) await ended
 }
 

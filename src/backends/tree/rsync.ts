@@ -12,8 +12,8 @@ const common = [
   ...['rsync', '--archive', '--hard-links', '--acls', '--xattrs', '--sparse', '--numeric-ids', '--delete'],
   // Times by the nanosecond: a second holds many changes.
   ...['--modify-window=-1', '--no-whole-file', '--protocol=31', '--quiet'],
-  // How a pool stores a file is not what is in it.
-  '--filter=-x btrfs.*',
+  // How a pool stores a file, or an ACL, is not what is in it.
+  ...['--filter=-x btrfs.*', '--filter=-x trusted.SGI_ACL_*'],
 ]
 
 const optionsOf = ({ inPlace, ignoreTimes, blockBytes }: BatchOptions): string[] => [

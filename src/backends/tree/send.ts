@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout } from 'node:timers/promises'
 import { createZstdCompress, constants as zlib } from 'node:zlib'
 import { spawnBound } from '../../lib/spawn.ts'
 import { Output } from '../block/stream/pipes.ts'
@@ -46,7 +47,8 @@ async function* frames({ identity, baseIdentity, ...order }: SendOrder, place: s
   const { touched, hidesFromTimes, breaksLinks, largestBytes } = changesIn(order.top, order.base, order.baseTakenMs)
   const options: BatchOptions = {
     inPlace: !breaksLinks,
-    ignoreTimes: hidesFromTimes,
+    // Nor does rsync part names whose files have come to be two and look alike.
+    ignoreTimes: hidesFromTimes || breaksLinks,
     blockBytes: blockBytesFor(largestBytes),
   }
   yield* jsonFrame('head', { version: formatVersion, identity, baseIdentity, options })
@@ -86,13 +88,19 @@ const mkfifo = async (path: string): Promise<void> => {
 /** Opening waits for a writer; one that ended without having opened it is stood in for. */
 const openBeside = async (path: string, ended: Promise<void>): Promise<FileHandle> => {
   const opening = open(path, 'r')
-  const standIn = () => {
-    try {
-      closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK))
-    } catch {
-      // Nobody waits.
+  let isOpen = false
+  const standIn = async () => {
+    while (!isOpen) {
+      try {
+        closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK))
+      } catch {
+        // It does not wait yet.
+      }
+      await setTimeout(10)
     }
   }
   ended.then(standIn, standIn)
-  return opening
+  return opening.finally(() => {
+    isOpen = true
+  })
 }

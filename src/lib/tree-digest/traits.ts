@@ -87,11 +87,13 @@ const typeOf = (stats: BigIntStats): string => {
   return stats.isCharacterDevice() ? 'character device' : 'block device'
 }
 
-/** `btrfs.*` is how the pool stores the file (compression), not what is in it. */
-const poolsOwn = Buffer.from('btrfs.')
+/** How the pool stores the file (btrfs: compression), or its ACL (xfs, beside the ACL's own name), not what is in it. */
+const poolsOwn = ['btrfs.', 'trusted.SGI_ACL_'].map((start) => Buffer.from(start))
 
 const xattrDigest = (place: Buffer): string => {
-  const all = xattrsOf(place).filter(({ name }) => !name.subarray(0, poolsOwn.length).equals(poolsOwn))
+  const all = xattrsOf(place).filter(
+    ({ name }) => !poolsOwn.some((start) => name.subarray(0, start.length).equals(start)),
+  )
   return all.length === 0 ? '' : hashed(all.flatMap(({ name, value }) => [name, value]))
 }
 
