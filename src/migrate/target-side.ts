@@ -145,10 +145,9 @@ export class TargetSide {
         (snapshot) => snapshot.name === args.name && identityFor(stream, snapshot) === args.streamUuid,
       )
       if (known !== undefined) return known
-      const [snapshot] = await Promise.all([
-        stream === 'tree' ? this.#finishTree(args, held) : this.#finishNative(args, held),
-        args.baseUuid === null ? null : this.#proveBase(held, args.baseUuid, stream),
-      ])
+      // First: what has got its name is what the next try finds, whatever that goes upon.
+      if (args.baseUuid !== null) await this.#proveBase(held, args.baseUuid, stream)
+      const snapshot = await (stream === 'tree' ? this.#finishTree(args, held) : this.#finishNative(args, held))
       await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
       return snapshot
     })

@@ -53,4 +53,6 @@ test('a round upon a base that somebody wrote to within the move is not', async 
   const round = target.received({ ...command, name: second, streamUuid: 's1', baseUuid: 's0' })
   await expect(round).rejects.toMatchObject({ code: 'STREAM_FAILED' })
   expect((await backend.readRecord(volume))?.snapshots.map(({ name }) => name)).toEqual([first])
+  // Nothing of that name waits for the next try, which may be sent whole and has no base to be proved.
+  expect(pool.volumes.get(volume)?.snapshots.has(second)).toBe(false)
 })
