@@ -5,7 +5,6 @@ import { createFrameParser, parseEnd, parseHello } from './frames.ts'
 import { sessionTimes, watchLink } from './link.ts'
 import { formatMessage } from './messages.ts'
 import { unpack } from './packing.ts'
-import { readInto } from './read-into.ts'
 import type { ArrivingStream } from './stream-arrival.ts'
 import type { Task } from './task.ts'
 
@@ -85,14 +84,12 @@ export const arriveOver = (
       else if (kind !== 'alive') throw new Error(`the peer sent ${kind} out of order`)
     },
   })
-  let stopped = false
   const stop = () => {
     clearTimeout(helloTimer)
     watch.release()
-    stopped = true
+    link.off('data', onData)
   }
-  const onPiece = (piece: Buffer) => {
-    if (stopped) return
+  const onData = (piece: Buffer) => {
     watch.heard()
     on.came(piece.length)
     try {
@@ -105,7 +102,7 @@ export const arriveOver = (
       if (stream !== null) failed.reject(failure)
     }
   }
-  readInto(link, onPiece)
+  link.on('data', onData)
   return {
     accepted: accepted.promise,
     broken: watch.broken,
