@@ -3,6 +3,7 @@ import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { PoolInfo } from '../domain/pool.ts'
 import type { Verification } from '../domain/verification.ts'
 import type { Volume } from '../domain/volume.ts'
+import type { Plan } from '../migrate/plan.ts'
 import type { StoredEvent } from '../state/store.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { DoctorReport } from './doctor.ts'
@@ -67,7 +68,7 @@ export interface MovePlan {
   readonly from: string
   readonly to: string
   readonly targetPool: string
-  readonly strategy: 'native-full' | 'native-incremental' | 'tree-full' | 'tree-incremental'
+  readonly strategy: Plan['strategy']
   readonly base: string | null
   readonly forecast: MoveForecast
   readonly containers: readonly { readonly name: string; readonly state: string }[]

@@ -1,3 +1,4 @@
+import { isWaitingName } from '../containers/waiting-name.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import type { Host } from '../domain/host.ts'
 import { isId, type MoveId, moveId } from '../domain/ids.ts'
@@ -175,7 +176,7 @@ const ofVerification = async (
 }
 
 const ofContainer = ({ name, moveId: id }: { name: string; moveId: string }): MoveId | null =>
-  name.endsWith(`.drover-${id}`) && /^[0-9a-z]{26}$/.test(id) ? moveId(id) : null
+  isWaitingName(name, id) && /^[0-9a-z]{26}$/.test(id) ? moveId(id) : null
 
 const ofRecord = async (store: Store, host: Host, recall: Recall, record: DatasetRecord): Promise<Fixable[]> => {
   const { name, role, moveId: inMove } = record

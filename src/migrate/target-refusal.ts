@@ -1,4 +1,5 @@
 import type { ContainerRuntime } from '../containers/runtime.ts'
+import { isWaitingName } from '../containers/waiting-name.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { proveUnused, unmountOurs } from '../volumes/usage.ts'
@@ -95,7 +96,7 @@ export class TargetRefusal {
   async #removeContainers(args: MoveCommand): Promise<void> {
     for (const { id, moveId, name, neverStarted } of await this.#runtime.madeByMoves()) {
       if (moveId !== args.moveId) continue
-      if (neverStarted || name.endsWith(`.drover-${args.moveId}`)) await this.#runtime.remove(id)
+      if (neverStarted || isWaitingName(name, moveId)) await this.#runtime.remove(id)
     }
   }
 

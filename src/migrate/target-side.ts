@@ -1,6 +1,7 @@
 import type { Backend, StreamFacet } from '../backends/backend.ts'
 import { receiveCommand } from '../backends/tree/commands.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
+import { waitingName } from '../containers/waiting-name.ts'
 import { type DatasetRecord, type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
@@ -13,10 +14,6 @@ import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { identityFor, type StreamKind, treeReadiness, treesOf } from './stream-kind.ts'
 import { partialName, TargetRefusal } from './target-refusal.ts'
-
-/** The name under which a carried container waits on the target until the move has committed. */
-export const waitingName = (command: { moveId: string }, spec: ContainerSpec): string =>
-  `${spec.name}.drover-${command.moveId}`
 
 /** What the target of a move does. docs/move-protocol.md has the rules. */
 export class TargetSide {
@@ -179,7 +176,7 @@ export class TargetSide {
   ): Promise<void> {
     await hear(this.#host, args)
     await heldIn(this.#host, args, 'receiving', 'prepared')
-    const wanted = new Set(args.specs.map((spec) => waitingName(args, spec)))
+    const wanted = new Set(args.specs.map(({ name }) => waitingName(name, args.moveId)))
     for (const { id, name, moveId } of await this.#runtime.madeByMoves()) {
       if (moveId === args.moveId && !wanted.has(name)) await this.#runtime.remove(id)
     }
@@ -188,7 +185,7 @@ export class TargetSide {
       // Each under the lock, and only while the move is on: a late call must make nothing after a refusal.
       await exclusively(this.#host, args, async () => {
         await heldIn(this.#host, args, 'receiving', 'prepared')
-        const id = await this.#runtime.create(spec, waitingName(args, spec), args.moveId, args.dropMounts)
+        const id = await this.#runtime.create(spec, waitingName(spec.name, args.moveId), args.moveId, args.dropMounts)
         containers.push({ id, spec })
       })
     }

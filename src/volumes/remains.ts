@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import type { ContainerRuntime } from '../containers/runtime.ts'
+import { isWaitingName } from '../containers/waiting-name.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError } from '../domain/errors.ts'
 import { isId, type VolumeId, volumeId } from '../domain/ids.ts'
@@ -128,7 +129,7 @@ export const tidy = async (
     return (await around.idleLoops()).includes(remain.device) ? around.detachLoop(remain.device) : undefined
   if (remain.kind === 'container') {
     const isThere = (await runtime.madeByMoves()).some(({ id, moveId }) => id === remain.id && moveId === remain.moveId)
-    if (isThere && remain.name.endsWith(`.drover-${remain.moveId}`)) await runtime.remove(remain.id)
+    if (isThere && isWaitingName(remain.name, remain.moveId)) await runtime.remove(remain.id)
     return
   }
   if (remain.kind === 'trash') return removeAgain(host, remain)

@@ -2,9 +2,9 @@ import { closeSync, openSync } from 'node:fs'
 import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeEach, expect, test } from 'vitest'
-import { Input, Output } from '../../../src/backends/block/stream/pipes.ts'
 import { receiveBlocks } from '../../../src/backends/block/stream/receive.ts'
 import { sendBlocks } from '../../../src/backends/block/stream/send.ts'
+import { Input, Output } from '../../../src/lib/descriptor-io.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 const mib = 2 ** 20

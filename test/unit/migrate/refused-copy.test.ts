@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import type { ContainerRuntime } from '../../../src/containers/runtime.ts'
+import { waitingName } from '../../../src/containers/waiting-name.ts'
 import { DroverError } from '../../../src/domain/errors.ts'
 import { type MoveId, moveId, volumeId } from '../../../src/domain/ids.ts'
 import type { MoveCommand } from '../../../src/migrate/agent.ts'
 import { MoveJournal } from '../../../src/migrate/move-journal.ts'
-import { TargetSide, waitingName } from '../../../src/migrate/target-side.ts'
+import { TargetSide } from '../../../src/migrate/target-side.ts'
 import { FirstMount } from '../../../src/volumes/first-mount.ts'
 import { memoryHost } from '../../support/memory-host.ts'
 
@@ -31,7 +32,7 @@ const refusedTarget = async () => {
   const made = [
     {
       id: 'c1',
-      name: waitingName(commandOf(first, 2), { name: 'writer' } as never),
+      name: waitingName('writer', first),
       moveId: first as string,
       neverStarted: true,
     },

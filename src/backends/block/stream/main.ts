@@ -1,4 +1,4 @@
-import { Input, Output } from './pipes.ts'
+import { Input, Output } from '../../../lib/descriptor-io.ts'
 import { type ReceiveOrder, receiveBlocks } from './receive.ts'
 import { type SendOrder, sendBlocks } from './send.ts'
 

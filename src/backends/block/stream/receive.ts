@@ -1,5 +1,6 @@
 import { type FileHandle, open, truncate } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
+import type { Input } from '../../../lib/descriptor-io.ts'
 import { writeJsonDurably } from '../../../lib/files.ts'
 import type { Sizing } from '../device.ts'
 import {
@@ -13,7 +14,6 @@ import {
   Tally,
   zerosBytes,
 } from './format.ts'
-import type { Input } from './pipes.ts'
 
 export interface ReceiveOrder {
   /** Holds the base's bytes, or is empty. */

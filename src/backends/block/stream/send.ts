@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
+import type { Output } from '../../../lib/descriptor-io.ts'
 import type { RangeSource } from '../device.ts'
 import { rangesOf, readWhole } from '../differences.ts'
 import {
@@ -11,7 +12,6 @@ import {
   Tally,
   zerosBytes,
 } from './format.ts'
-import type { Output } from './pipes.ts'
 
 export interface SendOrder {
   readonly head: StreamHead
