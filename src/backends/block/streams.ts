@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { readdir, rm } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
-import { type Clock, isoNow } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { isErrno, readIfExists } from '../../lib/files.ts'
 import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
+import { nameArrived } from './arrival.ts'
 import type { BlockProvider, PartialNote, SnapshotNote } from './device.ts'
 import type { Layout } from './layout.ts'
 import type { LiveDatasets } from './live-datasets.ts'
@@ -82,7 +83,7 @@ export class Streams implements StreamFacet {
   }
 
   async finishReceive(id: VolumeId, partial: string, name: string, expected: string): Promise<SnapshotRecord> {
-    const { layout, devices, notes, snapshots, clock } = this.#parts
+    const { layout, devices } = this.#parts
     const to = layout.snapshot(id, name)
     const there = await readNote<SnapshotNote>(to)
     if (there !== null) {
@@ -100,16 +101,11 @@ export class Streams implements StreamFacet {
     if (head.streamUuid !== expected) throw other(from, head.streamUuid, expected)
     if ((await devices.sizeBytes(note.device)) !== (await devices.whole(head.sizeBytes)))
       throw other(from, 'of another size', expected)
-    const seal = await devices.seal(note.device)
-    const arrived: SnapshotNote = {
-      ...{ uuid: randomUUID(), streamUuid: head.streamUuid, device: note.device, fileSystem: head.fileSystem },
-      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id, seal },
-    }
-    await notes.directory(id, layout.snapshots(id))
-    await notes.write(from, arrived)
-    await notes.commit(id, from, to)
-    await rm(layout.received(id, partial), { force: true })
-    return asRecord(name, arrived, 'move')
+    return nameArrived(
+      this.#parts,
+      { id, partial, name },
+      { uuid: randomUUID(), streamUuid: head.streamUuid, device: note.device, fileSystem: head.fileSystem },
+    )
   }
 
   /** The proof first: never may it be taken for that of a later try. */

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { rm } from 'node:fs/promises'
 import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
-import { type Clock, isoNow } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import type { TreeFacet, TreePlace } from '../backend.ts'
 import { demandProof } from '../tree/received.ts'
 import type { RsyncCheck } from '../tree/rsync.ts'
+import { nameArrived } from './arrival.ts'
 import type { BlockProvider, PartialNote, SnapshotNote, VolumeFileSystem } from './device.ts'
 import type { FileSystems } from './file-systems.ts'
 import type { Layout } from './layout.ts'
@@ -80,7 +80,7 @@ export class Trees implements TreeFacet {
   }
 
   async finishReceive(id: VolumeId, partial: string, name: string, identity: string): Promise<SnapshotRecord> {
-    const { layout, devices, notes, snapshots, trash, clock } = this.#parts
+    const { layout, devices, trash } = this.#parts
     const from = layout.partial(id, partial)
     const to = layout.snapshot(id, name)
     const note = await readNote<TreeNote>(from)
@@ -96,17 +96,12 @@ export class Trees implements TreeFacet {
     await this.#checkStill(note)
     // Never recorded: a crash came between. It was of this name's last try.
     await trash.put(id, to)
-    const seal = await devices.seal(note.device)
     const uuid = randomUUID()
-    const arrived: SnapshotNote = {
-      ...{ uuid, streamUuid: uuid, treeUuid: identity, device: note.device, fileSystem: note.fileSystem },
-      ...{ liveUuid: null, createdAt: isoNow(clock), sequence: await snapshots.nextSequence(id), volumeId: id, seal },
-    }
-    await notes.directory(id, layout.snapshots(id))
-    await notes.write(from, arrived)
-    await notes.commit(id, from, to)
-    await rm(layout.received(id, partial), { force: true })
-    return asRecord(name, arrived, 'move')
+    return nameArrived(
+      this.#parts,
+      { id, partial, name },
+      { uuid, streamUuid: uuid, treeUuid: identity, device: note.device, fileSystem: note.fileSystem },
+    )
   }
 
   /** Nothing is sealed that is still written, or waits in a journal. @throws VOLUME_BUSY, STREAM_FAILED */
