@@ -4,8 +4,15 @@ import type { Logger } from '../../lib/logger.ts'
 import { allMounts, ownMounts } from '../../lib/mountinfo.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { DatasetFingerprint } from '../backend.ts'
-import { isMountedAt, refuseIfMounted, unmountLayers } from '../mount-layers.ts'
-import type { AttachedDevice, BlockProvider, LiveNote } from './device.ts'
+import {
+  anyMountsOf,
+  fileSystemMark,
+  isMountedAt,
+  refuseIfMounted,
+  unmountLayers,
+  wholeMountsOf,
+} from '../mount-layers.ts'
+import type { BlockProvider, LiveNote } from './device.ts'
 import type { FileSystems } from './file-systems.ts'
 import type { Layout } from './layout.ts'
 import type { MountCommand } from './mount-command.ts'
@@ -37,7 +44,7 @@ export class Mounting {
   async fingerprint(id: VolumeId): Promise<DatasetFingerprint | null> {
     const note = await this.note(id)
     const attached = note === null ? null : await this.#devices.attached(note.device)
-    return attached === null ? null : markOf(attached)
+    return attached === null ? null : fileSystemMark(attached.device)
   }
 
   mount(id: VolumeId, path: string): Promise<void> {
@@ -45,7 +52,8 @@ export class Mounting {
       const note = await this.note(id)
       if (note === null || (await this.#devices.sizeBytes(note.device)) === null) throw missing(this.#layout.live(id))
       const attached = await this.#devices.attached(note.device)
-      if (await isMountedAt(path, attached === null ? null : markOf(attached))) return
+      const mark = attached === null ? null : fileSystemMark(attached.device)
+      if (await isMountedAt(path, wholeMountsOf(mark))) return
       if (!(await this.#devices.isHeld(note.device))) {
         await this.#fileSystems.heal(note.fileSystem, await this.#devices.path(note.device))
       }
@@ -56,7 +64,7 @@ export class Mounting {
 
   unmount(id: VolumeId, path: string): Promise<void> {
     return this.#volumes.run(id, async () =>
-      unmountLayers(path, await this.fingerprint(id), (at) => this.#command.unmount(at), this.#logger),
+      unmountLayers(path, anyMountsOf(await this.fingerprint(id)), (at) => this.#command.unmount(at), this.#logger),
     )
   }
 
@@ -67,7 +75,7 @@ export class Mounting {
 
   /** @throws VOLUME_BUSY */
   async refuseIfMounted(id: VolumeId): Promise<void> {
-    await refuseIfMounted(id, await this.fingerprint(id))
+    await refuseIfMounted(id, anyMountsOf(await this.fingerprint(id)))
   }
 
   /** Where this process can reach the mounted file system, through whatever mount namespace has it; null: it is mounted nowhere. */
@@ -90,11 +98,4 @@ export class Mounting {
     if (path !== null) await this.#command.sync(path)
     await this.#devices.sync(note.device)
   }
-}
-
-const markOf = ({ device }: AttachedDevice): DatasetFingerprint => {
-  const [major = 0, minor = 0] = device.split(':').map(Number)
-  // As glibc packs the two.
-  const statDevice = (minor & 0xff) + (major & 0xfff) * 0x100 + (minor & ~0xff) * 0x1000
-  return { device, root: '/', statDevice }
 }

@@ -5,7 +5,7 @@ import { isErrno } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
 import type { DatasetFingerprint } from '../backend.ts'
-import { isMountedAt, refuseIfMounted, unmountLayers } from '../mount-layers.ts'
+import { anyMountsOf, isMountedAt, refuseIfMounted, unmountLayers, wholeMountsOf } from '../mount-layers.ts'
 import type { BtrfsCommand } from './btrfs-command.ts'
 import type { Layout } from './layout.ts'
 import { placeOf } from './pool-check.ts'
@@ -44,7 +44,7 @@ export class Mounting {
           `volume ${id} has no live dataset at ${this.#layout.live(id)}; nothing was made in its place`,
         )
       }
-      if (await isMountedAt(path, mark)) return
+      if (await isMountedAt(path, wholeMountsOf(mark))) return
       await mkdir(path, { recursive: true, mode: 0o700 })
       await this.#command.bindMount(this.#layout.live(id), path)
     })
@@ -54,12 +54,12 @@ export class Mounting {
     return this.#paths.run(path, async () => {
       const { device, root } = await placeOf(this.#layout.where)
       const mark = { device, root: `${root}/volumes/${id}/live`, statDevice: 0 }
-      await unmountLayers(path, mark, (at) => this.#command.unmount(at), this.#logger)
+      await unmountLayers(path, anyMountsOf(mark), (at) => this.#command.unmount(at), this.#logger)
     })
   }
 
   /** The kernel lets a subvolume be removed from under those who have it mounted. We do not. @throws VOLUME_BUSY */
   async refuseIfMounted(id: VolumeId): Promise<void> {
-    await refuseIfMounted(id, await this.fingerprint(id))
+    await refuseIfMounted(id, anyMountsOf(await this.fingerprint(id)))
   }
 }

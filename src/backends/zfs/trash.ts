@@ -1,6 +1,7 @@
 import { DroverError } from '../../domain/errors.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Logger } from '../../lib/logger.ts'
+import { RemovalQueue } from '../removal-queue.ts'
 import type { Names } from './names.ts'
 import { holdTag, type Properties, type ZfsCommand } from './zfs-command.ts'
 
@@ -12,16 +13,15 @@ const trashProperties: Properties = { canmount: 'off', mountpoint: 'none', [mark
  * Removal in two steps: a rename out of sight, which is quick whatever the size and durable when it returns, then the slow part in the
  * background. The second step knows nothing but what lies in the trash, so a new start goes on where a crash left it.
  */
-export class Trash {
+export class Trash extends RemovalQueue {
   readonly #names: Names
   readonly #command: ZfsCommand
   readonly #logger: Logger
   readonly #clock: Clock
-  readonly #closing = new AbortController()
-  #work: Promise<void> = Promise.resolve()
   #sequence = 0
 
   constructor(names: Names, command: ZfsCommand, logger: Logger, clock: Clock) {
+    super()
     this.#names = names
     this.#command = command
     this.#logger = logger
@@ -48,29 +48,15 @@ export class Trash {
     this.sweep()
   }
 
-  /** Starts on what lies in the trash, after what is being worked on. */
-  sweep(): void {
-    this.#work = this.#work.then(() => this.#empty())
-  }
-
-  settled(): Promise<void> {
-    return this.#work
-  }
-
-  async close(): Promise<void> {
-    this.#closing.abort()
-    await this.#work
-  }
-
   /** What depends on another entry goes before it: as long as one went, the others are tried again. */
-  async #empty(): Promise<void> {
+  protected async empty(): Promise<void> {
     let before = Number.POSITIVE_INFINITY
     let failed: { entry: string; error: unknown }[] = []
     do {
       before = failed.length === 0 ? Number.POSITIVE_INFINITY : failed.length
       failed = []
-      for (const entry of await this.#entries()) {
-        if (this.#closing.signal.aborted) return
+      for (const entry of await this.entries()) {
+        if (this.closing.signal.aborted) return
         try {
           await this.#destroy(entry)
         } catch (error) {
@@ -78,13 +64,13 @@ export class Trash {
         }
       }
     } while (failed.length > 0 && failed.length < before)
-    if (this.#closing.signal.aborted) return
+    if (this.closing.signal.aborted) return
     for (const { entry, error } of failed) {
       this.#logger.warn({ entry, err: error }, 'removal did not end; it is tried again at the next removal or start')
     }
   }
 
-  async #entries(): Promise<string[]> {
+  protected async entries(): Promise<string[]> {
     const { trash } = this.#names
     const marked = await this.#command.get(trash, ['drover:volume'], { depth: 1, local: true }).catch(() => null)
     return [...(marked?.keys() ?? [])].filter(
@@ -97,6 +83,6 @@ export class Trash {
     for (const [snapshot = '', holds] of rows ?? []) {
       if (holds !== '0') await this.#command.release(snapshot, holdTag)
     }
-    await this.#command.destroy(entry, this.#closing.signal)
+    await this.#command.destroy(entry, this.closing.signal)
   }
 }

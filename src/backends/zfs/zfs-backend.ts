@@ -25,13 +25,13 @@ export class ZfsBackend implements Backend {
   readonly snapshots: Snapshots
   readonly streams: Streams
   readonly resizing: ResizingFacet
+  readonly removals: Trash
   readonly #names: Names
   readonly #command: ZfsCommand
   readonly #records: Records
   readonly #private: PrivateMounts
   readonly #mounting: Mounting
   readonly #live: LiveDatasets
-  readonly #trash: Trash
   readonly #clock: Clock
   #sequence = 0
 
@@ -46,8 +46,8 @@ export class ZfsBackend implements Backend {
     this.#records = new Records(names, command)
     this.#private = new PrivateMounts(names.pool, command)
     this.#mounting = new Mounting(names, command, this.#private, logger)
-    this.#trash = new Trash(names, command, logger, clock)
-    const base = { names, command, mounting: this.#mounting, privateMounts: this.#private, trash: this.#trash, clock }
+    this.removals = new Trash(names, command, logger, clock)
+    const base = { names, command, mounting: this.#mounting, privateMounts: this.#private, trash: this.removals, clock }
     this.#live = new LiveDatasets(base)
     this.snapshots = new Snapshots({ ...base, live: this.#live })
     this.streams = new Streams({ ...base, live: this.#live, snapshots: this.snapshots })
@@ -56,13 +56,13 @@ export class ZfsBackend implements Backend {
 
   async open(): Promise<void> {
     await checkPool(this.spec.text, this.#names, this.#command)
-    await this.#trash.prepare()
+    await this.removals.prepare()
     await this.#private.sweep()
-    this.#trash.sweep()
+    this.removals.sweep()
   }
 
   async close(): Promise<void> {
-    await this.#trash.close()
+    await this.removals.close()
   }
 
   async info(): Promise<PoolInfo> {
@@ -120,7 +120,7 @@ export class ZfsBackend implements Backend {
       )
     }
     await this.#mounting.refuseIfMounted(id)
-    await this.#trash.put(dataset, id)
+    await this.removals.put(dataset, id)
   }
 
   /** Where it has snapshots, they stay, and what was written after the newest goes. */
@@ -129,7 +129,7 @@ export class ZfsBackend implements Backend {
     await this.#mounting.refuseIfMounted(id)
     const there = await inventoryOf(this.#command, this.#names, id)
     const newest = there?.snapshots.findLast(({ dataset }) => dataset === live)
-    if (newest === undefined) await this.#trash.put(live, `${id}-live`)
+    if (newest === undefined) await this.removals.put(live, `${id}-live`)
     else {
       await this.#live.forgetGeneration(id)
       // They serve a live dataset only, and one that is newer than the snapshot would be in the way of going back to it.
@@ -141,7 +141,7 @@ export class ZfsBackend implements Backend {
       await this.#command.set(kept, { canmount: 'off', mountpoint: 'none', readonly: 'on', refquota: 'none' })
       await this.#command.rollback(`${kept}@${newest.name}`)
     }
-    await this.#trash.put(this.#names.making(id), `${id}-making`)
+    await this.removals.put(this.#names.making(id), `${id}-making`)
   }
 
   usage(ids: readonly VolumeId[], options: { exact?: boolean } = {}): Promise<Map<VolumeId, number>> {
@@ -160,7 +160,7 @@ export class ZfsBackend implements Backend {
   }
 
   settled(): Promise<void> {
-    return this.#trash.settled()
+    return this.removals.settled()
   }
 
   async #resize(id: VolumeId, sizeBytes: number): Promise<void> {
