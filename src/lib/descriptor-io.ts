@@ -1,8 +1,17 @@
 import { read, write } from 'node:fs'
+import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 
 const readInto = promisify(read)
 const writeFrom = promisify(write)
+
+/**
+ * For a process whose stdin is read as a descriptor. Whoever loads lib/exec has execa look at process.stdin, which makes that a stream,
+ * and then a read that finds nothing yet fails with EAGAIN instead of waiting. So there is no such stream.
+ */
+export const keepStdinForReads = (): void => {
+  Object.defineProperty(process, 'stdin', { value: Readable.from([]) })
+}
 
 /** Writes to a descriptor, one block after the other, while the caller makes the next one. */
 export class Output {
