@@ -51,7 +51,7 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
-      ...suitesOfThisKernel(process.argv).map((name, index) => ({
+      ...suitesOfThisKernel().map((name, index) => ({
         test: {
           name,
           include: [`test/vm/${name}/**/*.test.ts`],

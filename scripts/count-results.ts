@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { offeredSuites } from '../lab/vm/suites.ts'
+import { allSuites } from '../lab/vm/suites.ts'
 
 /** Reads what vitest's JSON reporter wrote, here and in a guest, and says in one line how it went: count-results.ts DIRECTORY EXIT_STATUS */
 interface Results {
@@ -46,7 +46,7 @@ const complain = (message: string): void => {
   console.error(message)
   failed += 1
 }
-const inGuest = offeredSuites().map((name) => `vm/${name}`)
+const inGuest = allSuites().map((name) => `vm/${name}`)
 const projects = ['unit', 'contract', 'platform', 'e2e', ...inGuest]
 for (const project of projects) {
   const files = readdirSync(join(root, 'test', project), { recursive: true, encoding: 'utf8' })

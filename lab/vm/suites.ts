@@ -2,19 +2,15 @@ import { existsSync } from 'node:fs'
 
 /** Suites of what not every kernel has: test/vm/NAME, run where the kernel has the module, and in a guest, which has all of them. */
 const suites = [
-  { name: 'zfs', module: '/sys/module/zfs', isOffered: true },
-  // Its kind of pool is not offered yet: run by name only.
-  { name: 'lvm-thin', module: '/sys/module/dm_thin_pool', isOffered: false },
+  { name: 'zfs', module: '/sys/module/zfs' },
+  { name: 'lvm-thin', module: '/sys/module/dm_thin_pool' },
 ] as const
 
-/** @param asked words of the command line: what is not offered yet is run by name only */
-export const suitesOfThisKernel = (asked: readonly string[]): string[] =>
-  suites
-    .filter(({ name, module, isOffered }) => existsSync(module) && (isOffered || asked.includes(name)))
-    .map(({ name }) => name)
+const names = (found: readonly { readonly name: string }[]): string[] => found.map(({ name }) => name)
 
 /** Those that have to run, wherever that is. */
-export const offeredSuites = (): string[] => suites.filter(({ isOffered }) => isOffered).map(({ name }) => name)
+export const allSuites = (): string[] => names(suites)
 
-export const suitesForGuest = (): string[] =>
-  suites.filter(({ module, isOffered }) => isOffered && !existsSync(module)).map(({ name }) => name)
+export const suitesOfThisKernel = (): string[] => names(suites.filter(({ module }) => existsSync(module)))
+
+export const suitesForGuest = (): string[] => names(suites.filter(({ module }) => !existsSync(module)))

@@ -2,6 +2,7 @@ import { DroverError } from '../domain/errors.ts'
 import type { BackendKind } from '../domain/pool.ts'
 import type { Backend, BackendContext } from './backend.ts'
 import { LoopBackend } from './block/loop.ts'
+import { LvmThinBackend } from './block/lvm-thin.ts'
 import { BtrfsBackend } from './btrfs/btrfs-backend.ts'
 import { ZfsBackend } from './zfs/zfs-backend.ts'
 
@@ -9,7 +10,7 @@ import { ZfsBackend } from './zfs/zfs-backend.ts'
 const backends: Readonly<Record<BackendKind, (new (context: BackendContext) => Backend) | null>> = {
   btrfs: BtrfsBackend,
   zfs: ZfsBackend,
-  lvm: null,
+  lvm: LvmThinBackend,
   loop: LoopBackend,
   ebs: null,
 }

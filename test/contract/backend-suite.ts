@@ -52,7 +52,7 @@ export const backendSuite = (
   which: readonly SuitePart[] = allParts,
 ): void => {
   describe(`backend ${name}`, () => {
-    const bench = setUpBench(makePool, which.includes('streams'))
+    const bench = setUpBench(makePool, which.includes('streams') || which.includes('trees'))
     for (const part of which) parts[part](bench, facets)
   })
 }

@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { offeredSuites } from '../../lab/vm/suites.ts'
+import { allSuites } from '../../lab/vm/suites.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const root = join(import.meta.dirname, '../..')
-const inGuest = offeredSuites().map((name) => `vm/${name}`)
+const inGuest = allSuites().map((name) => `vm/${name}`)
 const here = ['unit', 'platform', 'e2e']
 
 const report = (top: string, projects: readonly string[], status: string): string =>

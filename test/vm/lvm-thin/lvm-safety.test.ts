@@ -1,6 +1,6 @@
 import { open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Backend, SnapshotFacet, StreamFacet } from '../../../src/backends/backend.ts'
 import { LoopBackend } from '../../../src/backends/block/loop.ts'
 import { parseThinPool } from '../../../src/backends/block/lvm/names.ts'
@@ -19,11 +19,16 @@ import { type TestThinPool, testThinPool } from '../../support/thin-pool.ts'
 
 let pool: TestThinPool
 let mapped: string
+/** Undone before the pool goes, the last first. */
+const undo: (() => Promise<void>)[] = []
 beforeEach(async () => {
   pool = await testThinPool(512)
   mapped = `${pool.group.replaceAll('-', '--')}-thin--pool-tpool`
 })
-afterEach(() => pool.dispose())
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step()
+  await pool.dispose()
+})
 
 const on = (text: string): Backend => {
   const spec = parsePoolSpec(text)
@@ -34,6 +39,7 @@ const on = (text: string): Backend => {
 const opened = async (options = ''): Promise<Backend> => {
   const backend = on(`lvm:${pool.where}${options}`)
   await backend.open()
+  undo.push(() => backend.close())
   return backend
 }
 
@@ -47,7 +53,7 @@ const made = async (backend: Backend, sizeBytes: number | null): Promise<VolumeI
 const mounted = async (backend: Backend, id: VolumeId): Promise<string> => {
   const path = join(await temporaryDirectory(), 'mnt')
   await backend.mount(id, path)
-  onTestFinished(() => backend.unmount(id, path))
+  undo.push(() => backend.unmount(id, path))
   return join(path, 'data')
 }
 
@@ -84,7 +90,12 @@ test('a pool that would keep its writers waiting is refused', async () => {
     code: 'BAD_CONFIG',
     message: expect.stringContaining('errorwhenfull'),
   })
-  await expect(on(`lvm:${pool.group}/other`).open()).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+  for (const absent of [`${pool.group}/other`, 'no-such-group/thin']) {
+    await expect(on(`lvm:${absent}`).open()).rejects.toMatchObject({
+      code: 'BAD_CONFIG',
+      message: expect.stringMatching(/^pool lvm:\S+ does not exist; make it: .*$/),
+    })
+  }
 })
 
 test('a metadata snapshot that a crash left is given back; one of somebody else is left alone and named', async () => {
@@ -145,10 +156,10 @@ test('what was cut off a device does not show again when it grows', async () => 
 
 test('xfs, from a loop pool to a thin one and on: two copies mounted on one host, sizes rounded to the extent', async () => {
   const disk = await loopDisk('xfs')
-  onTestFinished(() => disk.dispose())
+  undo.push(() => disk.dispose())
   const from = on(`loop:${disk.path}?fs=xfs`)
   await from.open()
-  onTestFinished(() => from.close())
+  undo.push(() => from.close())
   const to = await opened('?fs=xfs')
   const id = await made(from, 322 * mib)
   await to.writeRecord(recordOf(id, to))

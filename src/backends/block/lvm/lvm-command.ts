@@ -138,16 +138,9 @@ export class LvmCommand {
 
   async #report(what: string, options: readonly string[] = []): Promise<LogicalVolume[]> {
     const argv = [
-      'lvs',
-      '--reportformat',
-      'json',
-      '--units',
-      'b',
-      '--nosuffix',
-      '-o',
-      fields,
-      ...options,
-      what,
+      ...(['lvs', '--reportformat', 'json', '--units', 'b', '--nosuffix', '-o', fields] as const),
+      // With JSON it would tell errors as part of the report (seen in 2.03.31), and not on stderr.
+      ...['--config', 'log/report_command_log=0', ...options, what],
     ] as const
     try {
       return parseReport((await this.#exec.run(argv, { timeoutMs: 10 * minute })).stdout)
