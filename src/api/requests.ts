@@ -52,6 +52,13 @@ export const createVolumeBody = z
     pool: z.string().optional(),
     sizeBytes: bytes.optional().openapi({ description: 'bytes; without it, the pool is the limit' }),
     labels: z.record(z.string(), z.string()).default({}),
+    options: z
+      .record(z.string(), z.string())
+      .optional()
+      .openapi({
+        description: 'of ZFS pools: profile, compression, recordsize, encryption',
+        example: { profile: 'postgresql' },
+      }),
   })
   .openapi('CreateVolume')
 

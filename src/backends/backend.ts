@@ -1,4 +1,5 @@
 import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { PoolInfo, PoolSpec } from '../domain/pool.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -48,7 +49,7 @@ export interface Backend {
    * Makes an empty live dataset with an empty `data` directory in it, and enforces `sizeBytes` (null: no limit).
    * An existing live dataset is left as it is, its bytes untouched.
    */
-  create(id: VolumeId, options: { sizeBytes: number | null }): Promise<LiveDataset>
+  create(id: VolumeId, options: NewDataset): Promise<LiveDataset>
 
   /**
    * The live dataset as it is now, all earlier writes counted (it syncs first); null when there is none. With
@@ -104,6 +105,20 @@ export interface Backend {
   readonly streams?: StreamFacet
   readonly trees?: TreeFacet
   readonly resizing?: ResizingFacet
+  readonly options?: OptionsFacet
+}
+
+export interface NewDataset {
+  /** Enforced; null: no limit but the pool's. */
+  readonly sizeBytes: number | null
+  /** Without the OptionsFacet they mean nothing. */
+  readonly options?: DatasetOptions
+}
+
+/** Datasets can be made with options (domain/dataset-options.ts). */
+export interface OptionsFacet {
+  /** @throws BAD_REQUEST when this pool cannot make a dataset with them */
+  check(options: DatasetOptions): Promise<void>
 }
 
 export interface LiveDataset {
@@ -181,7 +196,7 @@ export interface StreamFacet {
   /** Partials that exist, of all moves. */
   partials(id: VolumeId): Promise<string[]>
   /** A writable live dataset from the snapshot, limit enforced, durable when it returns. Exists already and came from that snapshot: left as it is. */
-  promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset>
+  promote(id: VolumeId, snapshot: string, options: NewDataset): Promise<LiveDataset>
 }
 
 /**

@@ -3,7 +3,7 @@ import type { VolumeDetail, VolumeView } from '../control/control.ts'
 import { checkVolumeName } from '../domain/names.ts'
 import { formatSize, parseSize } from '../domain/units.ts'
 import { holderText } from '../volumes/holders.ts'
-import { collectLabel, given } from './arguments.ts'
+import { collectLabel, collectOpt, given } from './arguments.ts'
 import { segment, show, showTable } from './context.ts'
 import type { Run } from './program.ts'
 import { fields } from './table.ts'
@@ -13,6 +13,7 @@ interface CreateOptions {
   readonly pool?: string
   readonly host?: string
   readonly label?: Readonly<Record<string, string>>
+  readonly opt?: Readonly<Record<string, string>>
 }
 
 const size = (bytes: number | null): string => (bytes === null ? 'unlimited' : formatSize(bytes))
@@ -29,10 +30,15 @@ export const addVolumeCommands = (program: Command, run: Run): void => {
     .option('--pool <pool>', 'as vol pools names it')
     .option('--host <host>', 'where it lives; default: this host')
     .option('--label <name=value>', 'may be given again', collectLabel)
+    .option(
+      '--opt <name=value>',
+      'on ZFS: profile, compression, recordsize or encryption; may be given again',
+      collectOpt,
+    )
     .action(
       run(async (context, name: string, options: CreateOptions) => {
-        const { size: sizeBytes, pool, host, label: labels } = options
-        const body = { name, ...given({ sizeBytes, pool, host, labels }) }
+        const { size: sizeBytes, pool, host, label: labels, opt } = options
+        const body = { name, ...given({ sizeBytes, pool, host, labels, options: opt }) }
         const volume = await context.client.call<VolumeView>('POST', '/v1/volumes', body)
         show(context, volume, () => `created ${volume.name} on ${volume.owner}`)
       }),

@@ -1,3 +1,4 @@
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import type { Host } from '../domain/host.ts'
 import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { PoolInfo } from '../domain/pool.ts'
@@ -15,6 +16,7 @@ export interface CreateVolumeRequest {
   readonly pool?: string | undefined
   readonly sizeBytes?: number | undefined
   readonly labels: Readonly<Record<string, string>>
+  readonly options?: DatasetOptions | undefined
 }
 
 export interface VolumeView extends Volume {

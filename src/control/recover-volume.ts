@@ -251,7 +251,7 @@ const unknownRow = (facts: Facts, id: VolumeId): Volume => {
     openMoveId: null,
     sizeBytes: entry?.sizeBytes ?? row?.sizeBytes ?? copy?.record.sizeBytes ?? null,
     labels: entry?.labels ?? row?.labels ?? copy?.record.labels ?? {},
-    options: entry?.options ?? row?.options ?? {},
+    options: entry?.options ?? row?.options ?? copy?.record.options ?? {},
     createdAt: entry?.createdAt ?? row?.createdAt ?? copy?.record.createdAt ?? '',
     version: 1,
   }
@@ -271,7 +271,7 @@ const rowOf = (facts: Facts, { host, record }: Copy, epoch: Epoch): Volume => {
     openMoveId: null,
     sizeBytes: record.sizeBytes,
     labels: record.labels,
-    options: facts.entry(record.volumeId)?.options ?? row?.options ?? size,
+    options: facts.entry(record.volumeId)?.options ?? row?.options ?? { ...size, ...record.options },
     createdAt: record.createdAt,
     version: 1,
   }

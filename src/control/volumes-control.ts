@@ -1,4 +1,5 @@
 import { ulid } from 'ulid'
+import { checkDatasetOptions } from '../domain/dataset-options.ts'
 import { DroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import { volumeId } from '../domain/ids.ts'
@@ -14,6 +15,7 @@ import type { ControlParts } from './parts.ts'
 const optionsOf = (request: CreateVolumeRequest): Record<string, string> => ({
   ...(request.pool === undefined ? {} : { pool: request.pool }),
   ...(request.sizeBytes === undefined ? {} : { size: String(request.sizeBytes) }),
+  ...request.options,
 })
 
 /**
@@ -22,6 +24,7 @@ const optionsOf = (request: CreateVolumeRequest): Record<string, string> => ({
  */
 export const createVolume = async (parts: ControlParts, request: CreateVolumeRequest): Promise<Volume> => {
   const name = checkVolumeName(request.name)
+  const options = checkDatasetOptions(request.options ?? {})
   const { store } = parts
   await parts.mayWrite()
   const existing = await store.volumeByName(name)
@@ -46,9 +49,9 @@ export const createVolume = async (parts: ControlParts, request: CreateVolumeReq
     version: 1,
   })
   try {
-    await parts
-      .agent(host)
-      .createVolume({ volumeId: id, name, pool, epoch, sizeBytes: row.sizeBytes, labels: row.labels })
+    const { sizeBytes, labels } = row
+    const chosen = Object.keys(options).length === 0 ? {} : { options }
+    await parts.agent(host).createVolume({ volumeId: id, name, pool, epoch, sizeBytes, labels, ...chosen })
   } catch (error) {
     await takeBack(parts, row)
     throw error

@@ -1,3 +1,4 @@
+import type { DatasetOptions } from './dataset-options.ts'
 import type { ClusterId, HostId, MoveId, VolumeId } from './ids.ts'
 
 /** Fencing token of a volume: a whole number that only grows. The store's term is its high part: term * 2^32 + count. */
@@ -61,6 +62,8 @@ export interface DatasetRecord {
   /** Size enforced on disk; null: no limit but the pool's. */
   readonly sizeBytes: number | null
   readonly labels: Readonly<Record<string, string>>
+  /** What was chosen when the volume was made; a pool that has no such thing keeps it for the next one. Absent: nothing. */
+  readonly options?: DatasetOptions
   readonly createdAt: string
   /** When a replica may be dropped (RFC 3339); null: never by time, or not a replica. */
   readonly keepUntil: string | null

@@ -1,6 +1,7 @@
 import type { RenewalRequest } from '../cluster/renewal.ts'
 import type { CarryProblem, ContainerSpec, ContainerUse } from '../containers/runtime.ts'
 import type { DatasetRecord, Epoch, SnapshotRecord } from '../domain/dataset.ts'
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import type { Host } from '../domain/host.ts'
 import type { HostId, MoveId, VolumeId } from '../domain/ids.ts'
 import type { PoolInfo } from '../domain/pool.ts'
@@ -193,6 +194,8 @@ export interface Agent {
       pool: string
       sizeBytes: number | null
       labels: Readonly<Record<string, string>>
+      /** As the volume was made. Absent: none. */
+      options?: DatasetOptions
       createdAt: string
     },
   ): Promise<void>

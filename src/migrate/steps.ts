@@ -1,5 +1,6 @@
 import type { ContainerSpec } from '../containers/runtime.ts'
 import type { SnapshotRecord } from '../domain/dataset.ts'
+import { datasetOptionsIn } from '../domain/dataset-options.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Phase } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
@@ -36,7 +37,9 @@ export const steps: { readonly [P in Phase]: Step } = {
     // The source hears of the new epochs first: a host that has heard less than another one has lost its memory.
     await source.beginSource(command)
     const { sizeBytes, labels, createdAt } = volume
-    await target.beginTarget({ ...command, pool: move.targetPool, sizeBytes, labels, createdAt })
+    const options = datasetOptionsIn(volume.options)
+    const chosen = Object.keys(options).length === 0 ? {} : { options }
+    await target.beginTarget({ ...command, pool: move.targetPool, sizeBytes, labels, ...chosen, createdAt })
     return 'precopy'
   },
 

@@ -3,10 +3,12 @@ import { receiveCommand } from '../backends/tree/commands.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import { waitingName } from '../containers/waiting-name.ts'
 import { type DatasetRecord, type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
+import { datasetOf } from '../volumes/lifecycle.ts'
 import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
@@ -62,6 +64,7 @@ export class TargetSide {
       pool: string
       sizeBytes: number | null
       labels: Readonly<Record<string, string>>
+      options?: DatasetOptions
       createdAt: string
     },
   ): Promise<void> {
@@ -92,6 +95,7 @@ export class TargetSide {
         name: args.volumeName,
         sizeBytes: args.sizeBytes,
         labels: args.labels,
+        ...(args.options === undefined ? {} : { options: args.options }),
         keepUntil: null,
       })
     })
@@ -215,7 +219,7 @@ export class TargetSide {
       if (held.record.role === 'prepared') await write(held, { role: 'receiving', datasetUuid: null })
       await held.backend.destroyLive(args.volumeId)
       // Durable when it returns, as what it was made from has been since `received`.
-      const live = await streams.promote(args.volumeId, args.snapshot, { sizeBytes: held.record.sizeBytes })
+      const live = await streams.promote(args.volumeId, args.snapshot, datasetOf(held.record))
       await write(held, {
         role: 'prepared',
         datasetUuid: live.uuid,
@@ -317,6 +321,7 @@ export class TargetSide {
       pool: string
       sizeBytes: number | null
       labels: Readonly<Record<string, string>>
+      options?: DatasetOptions
       createdAt: string
     },
   ): DatasetRecord {
@@ -340,6 +345,7 @@ export class TargetSide {
       lease: 'none',
       sizeBytes: args.sizeBytes,
       labels: args.labels,
+      ...(args.options === undefined ? {} : { options: args.options }),
       createdAt: args.createdAt,
       keepUntil: null,
     }

@@ -1,3 +1,4 @@
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import type { MoveState } from '../domain/move.ts'
 
 export interface MoveStatus {
@@ -17,6 +18,7 @@ export interface ControlPort {
     pool?: string
     sizeBytes?: number
     labels?: Readonly<Record<string, string>>
+    options?: DatasetOptions
   }): Promise<void>
   removeVolume(name: string): Promise<void>
   /** Pulls an idle volume to this host. @throws VOLUME_IN_USE, MOVE_UNDER_WAY with `details.move` */

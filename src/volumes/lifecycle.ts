@@ -1,5 +1,7 @@
+import type { Backend, NewDataset } from '../backends/backend.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord, Epoch } from '../domain/dataset.ts'
+import type { DatasetOptions } from '../domain/dataset-options.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import { isoNow } from '../lib/clock.ts'
@@ -13,6 +15,7 @@ export interface CreateCommand {
   readonly epoch: Epoch
   readonly sizeBytes: number | null
   readonly labels: Readonly<Record<string, string>>
+  readonly options?: DatasetOptions
 }
 
 /** Makes the dataset and its owner record. Repeated with the same id: the same, data left alone. */
@@ -21,6 +24,7 @@ export const createVolume = (host: VolumeHost, command: CreateCommand): Promise<
     const existing = await host.held(command.volumeId)
     if (existing !== null && existing.record.datasetUuid !== null) return
     const backend = existing?.backend ?? host.backend(command.pool)
+    await checkOptions(backend, command.options ?? {})
     const { freeBytes } = await backend.info()
     if (freeBytes < minimumFreeBytes) {
       throw new DroverError(
@@ -31,11 +35,30 @@ export const createVolume = (host: VolumeHost, command: CreateCommand): Promise<
     await host.epochs.record(command.volumeId, command.epoch)
     // The record first: what a crash leaves is then known to be ours. Without a dataset's identity it allows no mount.
     await backend.writeRecord(ownerRecord(host, command, null))
-    const live = await backend.create(command.volumeId, { sizeBytes: command.sizeBytes })
+    const live = await backend.create(command.volumeId, datasetOf(command))
     await backend.writeRecord(ownerRecord(host, command, live.uuid))
   })
 
 const minimumFreeBytes = 1024 * 1024
+
+/** As backends make one, of a command or a record. */
+export const datasetOf = ({ sizeBytes, options }: Pick<DatasetRecord, 'sizeBytes' | 'options'>): NewDataset => ({
+  sizeBytes,
+  ...(options === undefined ? {} : { options }),
+})
+
+/** @throws UNKNOWN_OPTION, BAD_REQUEST */
+const checkOptions = async ({ spec, options: facet }: Backend, options: DatasetOptions): Promise<void> => {
+  const [first] = Object.keys(options)
+  if (first === undefined) return
+  if (facet === undefined) {
+    throw new DroverError(
+      'UNKNOWN_OPTION',
+      `pool ${spec.text} has no option ${first}, only ZFS pools have; leave it out, or use another pool`,
+    )
+  }
+  await facet.check(options)
+}
 
 const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: string | null): DatasetRecord => ({
   formatVersion: 1,
@@ -56,6 +79,7 @@ const ownerRecord = (host: VolumeHost, command: CreateCommand, datasetUuid: stri
   lease: 'none',
   sizeBytes: command.sizeBytes,
   labels: command.labels,
+  ...(command.options === undefined ? {} : { options: command.options }),
   createdAt: isoNow(host.clock),
   keepUntil: null,
 })

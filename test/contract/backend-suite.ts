@@ -15,6 +15,7 @@ const parts = {
       expect(bench.backend.snapshots !== undefined).toBe(facets.snapshots)
       expect(bench.backend.streams !== undefined).toBe(facets.streams)
       expect(bench.backend.trees !== undefined).toBe(facets.trees)
+      expect(bench.backend.options !== undefined).toBe(facets.options ?? false)
     })
     recordSuite(bench)
     liveSuite(bench)
@@ -39,6 +40,8 @@ interface Facets {
   readonly snapshots: boolean
   readonly streams: boolean
   readonly trees: boolean
+  /** Default: none. */
+  readonly options?: boolean
 }
 
 export type SuitePart = keyof typeof parts

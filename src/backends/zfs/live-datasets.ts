@@ -4,10 +4,11 @@ import { join } from 'node:path'
 import { DroverError, hasCode } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { KeyedMutex } from '../../lib/mutex.ts'
-import type { LiveDataset } from '../backend.ts'
+import type { LiveDataset, NewDataset } from '../backend.ts'
 import { inventoryOf } from './inventory.ts'
 import type { Mounting } from './mounting.ts'
 import { internalPrefix, type Names } from './names.ts'
+import { propertiesOf } from './options.ts'
 import { guidOf, wholeNumber } from './parse.ts'
 import { home } from './pool-check.ts'
 import type { PrivateMounts } from './private-mounts.ts'
@@ -56,13 +57,13 @@ export class LiveDatasets {
     return { uuid: guidOf('zfs get guid', found.get('guid')), generation, sizeBytes: limit === 0 ? null : limit }
   }
 
-  async create(id: VolumeId, sizeBytes: number | null): Promise<LiveDataset> {
+  async create(id: VolumeId, options: NewDataset): Promise<LiveDataset> {
     const { names, command, privateMounts } = this.#parts
     const existing = await this.read(id, false)
     if (existing !== null) return existing
     if (!(await command.create(names.volume(id), home(id)))) await refuseForeign(command, names.volume(id))
     const making = await this.#clearMaking(id)
-    await command.create(making, liveProperties(id, sizeBytes))
+    await command.create(making, liveProperties(id, options))
     await privateMounts.with(making, { readOnly: false }, async (path) => {
       await mkdir(join(path, 'data'))
       // Not by mkdir's mode: vold's umask would take from it what a container that is not root needs.
@@ -71,7 +72,7 @@ export class LiveDatasets {
     return this.#finish(id)
   }
 
-  async promote(id: VolumeId, snapshot: string, sizeBytes: number | null): Promise<LiveDataset> {
+  async promote(id: VolumeId, snapshot: string, options: NewDataset): Promise<LiveDataset> {
     const { names, command } = this.#parts
     const live = names.live(id)
     const snapshots = (await inventoryOf(command, names, id))?.snapshots ?? []
@@ -90,7 +91,7 @@ export class LiveDatasets {
     if (origin === undefined) throw missing(`${names.volume(id)}/...@${snapshot}`)
     await this.#refuseLocked(origin.dataset)
     const making = await this.#clearMaking(id)
-    const properties = { ...liveProperties(id, sizeBytes), readonly: 'off', [from]: origin.guid }
+    const properties = { ...liveProperties(id, options), readonly: 'off', [from]: origin.guid }
     await command.clone(`${origin.dataset}@${origin.name}`, making, properties)
     return this.#finish(id)
   }
@@ -174,7 +175,8 @@ export class LiveDatasets {
   }
 }
 
-const liveProperties = (id: VolumeId, sizeBytes: number | null): Properties => ({
+const liveProperties = (id: VolumeId, { sizeBytes, options = {} }: NewDataset): Properties => ({
+  ...propertiesOf(options),
   ...{ mountpoint: 'legacy', canmount: 'on', refquota: sizeBytes === null ? 'none' : String(sizeBytes) },
   'drover:volume': id,
 })

@@ -2,7 +2,7 @@ import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
+import type { Argv, LiveDataset, NewDataset, StreamFacet } from '../backend.ts'
 import { type FoundSnapshot, inventoryOf } from './inventory.ts'
 import type { LiveDatasets } from './live-datasets.ts'
 import { arriving, type Names } from './names.ts'
@@ -106,8 +106,8 @@ export class Streams implements StreamFacet {
     return rows.flatMap(([dataset = '']) => (dataset.startsWith(prefix) ? [dataset.slice(prefix.length)] : []))
   }
 
-  promote(id: VolumeId, snapshot: string, options: { sizeBytes: number | null }): Promise<LiveDataset> {
-    return this.#parts.live.promote(id, snapshot, options.sizeBytes)
+  promote(id: VolumeId, snapshot: string, options: NewDataset): Promise<LiveDataset> {
+    return this.#parts.live.promote(id, snapshot, options)
   }
 
   /** Null: a stream that is not whole leaves no snapshot. */

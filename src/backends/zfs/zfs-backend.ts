@@ -4,11 +4,12 @@ import type { VolumeId } from '../../domain/ids.ts'
 import type { PoolInfo, PoolSpec } from '../../domain/pool.ts'
 import { formatSize } from '../../domain/units.ts'
 import type { Clock } from '../../lib/clock.ts'
-import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, ResizingFacet } from '../backend.ts'
+import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, NewDataset, ResizingFacet } from '../backend.ts'
 import { inventoryOf } from './inventory.ts'
 import { LiveDatasets } from './live-datasets.ts'
 import { Mounting } from './mounting.ts'
 import { Names } from './names.ts'
+import { Options } from './options.ts'
 import { wholeNumber } from './parse.ts'
 import { checkPool } from './pool-check.ts'
 import { PrivateMounts } from './private-mounts.ts'
@@ -26,6 +27,7 @@ export class ZfsBackend implements Backend {
   readonly streams: Streams
   readonly resizing: ResizingFacet
   readonly removals: Trash
+  readonly options: Options
   readonly #names: Names
   readonly #command: ZfsCommand
   readonly #records: Records
@@ -51,6 +53,7 @@ export class ZfsBackend implements Backend {
     this.#live = new LiveDatasets(base)
     this.snapshots = new Snapshots({ ...base, live: this.#live })
     this.streams = new Streams({ ...base, live: this.#live, snapshots: this.snapshots })
+    this.options = new Options(names.pool, command)
     this.resizing = { resize: (id, sizeBytes) => this.#resize(id, sizeBytes) }
   }
 
@@ -86,8 +89,8 @@ export class ZfsBackend implements Backend {
     return this.#records.write(record)
   }
 
-  create(id: VolumeId, options: { sizeBytes: number | null }): Promise<LiveDataset> {
-    return this.#live.create(id, options.sizeBytes)
+  create(id: VolumeId, options: NewDataset): Promise<LiveDataset> {
+    return this.#live.create(id, options)
   }
 
   live(id: VolumeId, options: { sync?: boolean } = {}): Promise<LiveDataset | null> {

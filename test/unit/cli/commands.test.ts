@@ -47,13 +47,27 @@ test('hosts and pools are plain tables; a host with volumes stays', async () => 
 
 test('create, ls, inspect, resize, rm', async () => {
   const { run, control } = await start()
-  const made = await run('create', 'db', '--size', '10G', '--label', 'a=b', '--label', 'c=d=e', '--pool', 'btrfs:/pool')
+  const made = await run(
+    'create',
+    'db',
+    '--size',
+    '10G',
+    '--label',
+    'a=b',
+    '--label',
+    'c=d=e',
+    '--pool',
+    'btrfs:/pool',
+    '--opt',
+    'profile=mysql',
+  )
   expect(made).toEqual({ status: 0, stdout: 'created db on host1\n', stderr: '' })
   expect(JSON.parse(control.calls.at(-1)?.slice('createVolume '.length) ?? '')).toEqual({
     name: 'db',
     sizeBytes: 10 * 2 ** 30,
     pool: 'btrfs:/pool',
     labels: { a: 'b', c: 'd=e' },
+    options: { profile: 'mysql' },
     host: 'host1',
   })
   expect((await run('ls')).stdout).toMatch(/^NAME +OWNER .*\ndb +host1 +10\.0 GiB +16\.0 KiB +ready +btrfs:\/pool\n$/)
