@@ -1,6 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, expect, test } from 'vitest'
 import { receiveBlocks } from '../../../src/backends/block/stream/receive.ts'
 import { sendBlocks } from '../../../src/backends/block/stream/send.ts'
@@ -69,6 +70,40 @@ test('whole: the same bytes, holes elided on the way and on disk', async () => {
   expect((await readFile(at('received'))).equals(await readFile(sent))).toBe(true)
   expect((await stat(at('received'))).blocks * 512).toBeLessThan(3 * mib)
   expect(JSON.parse(await readFile(at('proof'), 'utf8'))).toMatchObject({ streamUuid: 'new', sizeBytes: size })
+})
+
+/** Reads what it is given as late as it may, as a full pipe does. */
+class LateOutput extends Output {
+  readonly #pieces: Buffer[] = []
+  #late: Promise<void> = Promise.resolve()
+
+  constructor() {
+    super(-1)
+  }
+
+  override async write(bytes: Buffer): Promise<void> {
+    await this.#late
+    this.#late = sleep(20).then(() => void this.#pieces.push(Buffer.from(bytes)))
+  }
+
+  override end(): Promise<void> {
+    return this.#late
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#pieces)
+  }
+}
+
+test('what waits to be written is not written over, also when pieces between have not changed', async () => {
+  const old = await device('old', [[0, numbered(0, 7 * mib)]])
+  const changed = [0, 2, 3, 5].map((piece) => [piece * mib, numbered(piece + 100, mib)] as const)
+  const sent = await device('sent', [[0, numbered(0, 7 * mib)], ...changed])
+  const output = new LateOutput()
+  const head = { streamUuid: 'new', baseUuid: 'old', sizeBytes: size, fileSystem: 'ext4' as const }
+  await sendBlocks({ head, path: sent, basePath: old, ranges: { by: 'extents', shares: false } }, output)
+  await receive(output.bytes, old, 'old')
+  expect((await readFile(old)).equals(await readFile(sent))).toBe(true)
 })
 
 test('upon a base: only what differs, what became zero, and another size', async () => {

@@ -52,7 +52,7 @@ export const sendBlocks = async (order: SendOrder, output: Output): Promise<void
   }
 }
 
-/** Pieces of the device as records of the stream. Answers lie in two buffers by turns: one is good until the next but one is asked for. */
+/** Pieces of the device as records of the stream. Answers lie in two buffers by turns: one is good until the next but one that is not empty. */
 class Pieces {
   readonly #file: FileHandle
   readonly #base: FileHandle | null
@@ -74,11 +74,11 @@ class Pieces {
       readWhole(this.#file, this.#bytes, at, length),
       this.#base === null ? null : readWhole(this.#base, this.#old, at, length),
     ])
-    ;[this.#records, this.#spare] = [this.#spare, this.#records]
+    const records = this.#records
     let fill = 0
     for (const { kind, from, to } of runsOf(bytes, old)) {
       if (kind === 'same') continue
-      const record = this.#records.subarray(fill)
+      const record = records.subarray(fill)
       if (kind === 'zeros') encodeZeros(record, at + from, to - from)
       else {
         encodeData(record, at + from, bytes.subarray(from, to))
@@ -88,7 +88,9 @@ class Pieces {
       this.#tally.extent(record.subarray(0, headBytes))
       fill += headBytes + (kind === 'zeros' ? 0 : to - from)
     }
-    return this.#records.subarray(0, fill)
+    // What is empty is not written, and must not free the buffer of what is being written.
+    if (fill > 0) [this.#records, this.#spare] = [this.#spare, this.#records]
+    return records.subarray(0, fill)
   }
 }
 
