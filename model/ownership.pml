@@ -73,7 +73,7 @@ byte r_snap[3];
 
 /* A move's command: fixed when it begins, whatever the store forgets. */
 byte made;
-byte source[3], target[3], epoch[3], back[3];
+byte source[3], target[3], epoch[3];
 #define RETURN(mv) (epoch[mv] + 1)
 int sent[3];
 byte returned[3]; /* the epoch at which an abort gave the volume back */
@@ -106,59 +106,84 @@ byte acked; /* ghost: writes acknowledged */
 #define STALE(h, mv) (ENDED(h, mv) || RETURN(mv) < H[h].seen)
 #define GONE(h, mv) ENDED(h, mv)
 #endif
-#if defined(BREAK_STALE) || defined(ROLLBACK)
-#define KEEP_ALL
+#ifdef ROLLBACK
+/* The disk of one host is saved when it owns the volume, and put back later. */
+byte rolled_back, saved_of, saved_epoch, saved_seen, saved_ended, saved_data;
+#define AT_RISK(h) (saved_of == (h) + 1)
+#define ENDED_FOR_GOOD(h, mv) (ENDED(h, mv) && (!AT_RISK(h) || ((saved_ended >> (mv)) & 1)))
+#define STALE_FOR_GOOD(h, mv) (STALE(h, mv) && (!AT_RISK(h) || ((saved_ended >> (mv)) & 1) || RETURN(mv) < saved_seen))
+#else
+#define ENDED_FOR_GOOD(h, mv) ENDED(h, mv)
+#define STALE_FOR_GOOD(h, mv) STALE(h, mv)
 #endif
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
 #ifdef RESTORE
-byte s_seq, memory; /* commit sequence of the store; the highest one that hosts remember */
-#define CHANGE s_seq++
-#ifdef BREAK_BEHIND
-#define BEHIND 0
-#else
-#define BEHIND (s_seq < memory)
-#endif
+/* Hosts remember the store's commit sequence. Of the numbers only this counts: has one of them heard of the last change. */
+bit unheard;    /* the last change of the store: no host remembers it yet */
+byte was_epoch; /* the volume's epoch before that change */
+bit restored;   /* the store has been put back */
 #ifdef BREAK_REMEMBER
-#define REMEMBER skip
+#define ONE_UNHEARD skip
 #else
-#define REMEMBER memory = MAX(memory, s_seq)
+#define ONE_UNHEARD assert(!unheard)     /* put_back_unnoticed rests on it */
 #endif
+#define CHANGE if :: !restored -> ONE_UNHEARD; unheard = 1 :: else fi
+#define HEARD !unheard
 #else
 #define CHANGE skip
-#define BEHIND 0
-#define REMEMBER skip
+#define HEARD 1
 #endif
 
 inline reply_with(mv, x, r) { if :: ASKED(mv, x) -> answer = r :: else fi }
-inline hear(h, mv) { H[h].seen = MAX(H[h].seen, RETURN(mv)) }
 
-/* Both hosts refuse whatever comes late of a move that has ended on them: what it leaves behind makes no difference any more. */
-#ifdef KEEP_ALL
+/* What makes no difference any more is forgotten, so that states which differ in nothing else are one. A host obeys nothing that comes
+   late of a move that has ended there, or of one before a move that it has heard of. */
+#ifdef BREAK_STALE
+#define TO_SOURCE 0
+#define TO_TARGET 0
+#define LATE(mv) 0
 inline forget(mv) { skip }
 #else
+#define TO_SOURCE (1 << BEGIN_S | 1 << SEAL | 3 << SNAP | 3 << RELEASE | 1 << RETIRE | 1 << UNDO)
+#define TO_TARGET (1 << BEGIN_T | 3 << PREPARE | 3 << REOPEN | 1 << ACTIVATE | 1 << FINISH)
+#define DEAF(h, mv) (H[h].move != (mv) && STALE_FOR_GOOD(h, mv))
+#define LATE(mv) ((DEAF(source[mv], mv) -> TO_SOURCE : 0) | (DEAF(target[mv], mv) -> TO_TARGET : 0))
+
+/* Of a move that has ended in the store only that it did; when it has on both hosts, not even how. */
 inline forget(mv) {
   if
-  :: (r_state[mv] == aborted || r_state[mv] == done) && ENDED(source[mv], mv) && ENDED(target[mv], mv) ->
+  :: (r_state[mv] == aborted || r_state[mv] == done) && HEARD ->
+     r_cancel[mv] = 0;
+     r_phase[mv] = idle;
+     r_snap[mv] = 0
+  :: else
+  fi;
+  if
+  :: (r_state[mv] == aborted || r_state[mv] == done) && HEARD && ENDED_FOR_GOOD(source[mv], mv) && ENDED_FOR_GOOD(target[mv], mv) ->
      sent[mv] = 1 << UNDO_STORED;
      TAKEN(mv, 1) = 0;
      TAKEN(mv, 2) = 0;
      chosen[mv] = 0;
      returned[mv] = 0;
-     r_cancel[mv] = 0;
-     r_phase[mv] = idle;
-     r_snap[mv] = 0;
      r_state[mv] = done
   :: else
   fi
 }
 #endif
+#ifdef ROLLBACK
+inline forget_saved() { saved_of = 0; saved_epoch = 0; saved_seen = 0; saved_ended = 0; saved_data = 0 }
+#endif
+inline forget_late() { sent[1] = sent[1] & ~LATE(1); sent[2] = sent[2] & ~LATE(2) }
 
-inline has_ended(h, mv) {
+inline hear(h, mv) { H[h].seen = MAX(H[h].seen, RETURN(mv)) }
+
+inline has_ended(h, mv, commands) {
   H[h].ended = H[h].ended | (1 << (mv));
-  hear(h, mv);
   H[h].move = 0;
   H[h].snap = 0;
+  hear(h, mv);
+  sent[mv] = (STALE_FOR_GOOD(h, mv) -> sent[mv] & ~(commands) : sent[mv]);
   forget(mv)
 }
 
@@ -213,7 +238,7 @@ inline undo(h, mv, x, at) {
   H[h].epoch = MAX(H[h].epoch, at);
   H[h].snap = 0;
   if
-  :: has_ended(h, mv); reply_with(mv, x, ok)
+  :: has_ended(h, mv, TO_SOURCE); reply_with(mv, x, ok)
   :: !calm
   fi
 }
@@ -249,6 +274,7 @@ inline source_of(h, mv) {
   :: GOT_S(h, mv, BEGIN_S) && CAN_BEGIN_S(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_S)) ->
      hear(h, mv);
      H[h].move = mv;
+     forget_late();
      reply_with(mv, BEGIN_S, ok)
   :: ASKED_S(h, mv, BEGIN_S) && !CAN_BEGIN_S(h, mv) -> answer = no
 
@@ -270,11 +296,11 @@ inline source_of(h, mv) {
   :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && MINE(h, mv) && (H[h].role == released || H[h].role == replica) ->
      H[h].role = replica;
      H[h].epoch = epoch[mv];
-     if :: has_ended(h, mv); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
+     if :: has_ended(h, mv, TO_SOURCE); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
      /* It was put back to before the move, and begins or seals at a late word: the host that owns the volume now has it at a higher epoch. */
   :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && SUPERSEDED(h, mv) ->
      H[h].role = diverged;
-     if :: has_ended(h, mv); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
+     if :: has_ended(h, mv, TO_SOURCE); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
   :: ASKED_S(h, mv, RETIRE) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
   fi
 }
@@ -354,7 +380,7 @@ inline target_of(h, mv) {
   :: GOT_T(h, mv, BEGIN_T) && CAN_BEGIN_T(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_T)) ->
      if
      :: MINE(h, mv)
-     :: else -> hear(h, mv); H[h].move = mv; H[h].role = receiving; H[h].snap = 0; H[h].data = 0
+     :: else -> hear(h, mv); H[h].move = mv; H[h].role = receiving; H[h].snap = 0; H[h].data = 0; forget_late()
      fi;
      reply_with(mv, BEGIN_T, ok)
   :: ASKED_T(h, mv, BEGIN_T) && !CAN_BEGIN_T(h, mv) -> answer = no
@@ -368,13 +394,13 @@ inline target_of(h, mv) {
   :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && LOST(h) -> answer = gone
   :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && !LOST(h) -> answer = no
 
-  :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv); reply_with(mv, FINISH, ok)
+  :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv, TO_TARGET); reply_with(mv, FINISH, ok)
   :: ASKED_T(h, mv, FINISH) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
 
   :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) && (MINE(h, mv) || H[h].seen <= RETURN(mv)) ->
      if
-     :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv); H[h].role = nothing; H[h].data = 0; WITHOUT_LOSS(h); reply_with(mv, REFUSE, ok) :: !calm fi
-     :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget(mv); reply_with(mv, REFUSE, ok)
+     :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv, TO_TARGET); H[h].role = nothing; H[h].data = 0; WITHOUT_LOSS(h); reply_with(mv, REFUSE, ok) :: !calm fi
+     :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget_late(); forget(mv); reply_with(mv, REFUSE, ok)
      fi
   :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) && !OWNS_BY(h, mv) -> answer = ok
   :: ASKED_T(h, mv, REFUSE) && OWNS_BY(h, mv) -> answer = no
@@ -392,9 +418,6 @@ byte dead; /* the host that is lost for good, machine and disk, + 1 */
 #else
 #define LIVES(n)
 #define IS_DEAD(h) 0
-#endif
-#ifdef ROLLBACK
-byte rolled_back, saved_of, saved_epoch, saved_seen, saved_ended, saved_data;
 #endif
 
 /* ---- The engine, the writer and the watchdog of a host ------------------------------------------------------------------------ */
@@ -472,14 +495,14 @@ end:
 #endif
 #ifdef ROLLBACK
      /* The disk of a host that owns the volume is saved, and put back when it has moved away. */
-  :: atomic { saved_of == 0 && !calm && H[h].role == owner && H[h].move == 0 ->
+  :: atomic { saved_of == 0 && rolled_back == 0 && !calm && H[h].role == owner && H[h].move == 0 ->
        saved_of = h + 1;
        saved_epoch = H[h].epoch;
        saved_seen = H[h].seen;
        saved_ended = H[h].ended;
        saved_data = H[h].data
      }
-  :: atomic { saved_of == h + 1 && rolled_back == 0 && !calm && H[h].move == 0 && (H[h].role == nothing || H[h].role == replica) &&
+  :: atomic { saved_of == h + 1 && !calm && H[h].move == 0 && (H[h].role == nothing || H[h].role == replica) &&
        (s_open == 0 || target[s_open] != h) ->
        rolled_back = h + 1;
        H[h].role = owner;
@@ -487,7 +510,11 @@ end:
        H[h].seen = saved_seen;
        H[h].ended = saved_ended;
        H[h].data = saved_data;
-       H[h].snap = 0
+       forget_saved();
+       H[h].snap = 0;
+       forget_late();
+       forget(1);
+       forget(2)
      }
 #endif
 #ifdef BREAK_SYNC
@@ -495,17 +522,21 @@ end:
 #endif
   :: atomic { source_of(h, 1) }
   :: atomic { source_with(h, 1, 0) }
+#if SNAPS > 1
   :: atomic { source_with(h, 1, 1) }
+  :: atomic { target_with(h, 1, 1) }
+#endif
   :: atomic { target_of(h, 1) }
   :: atomic { target_with(h, 1, 0) }
-  :: atomic { target_with(h, 1, 1) }
 #if MOVES > 1
   :: atomic { source_of(h, 2) }
   :: atomic { source_with(h, 2, 0) }
-  :: atomic { source_with(h, 2, 1) }
   :: atomic { target_of(h, 2) }
   :: atomic { target_with(h, 2, 0) }
+#if SNAPS > 1
+  :: atomic { source_with(h, 2, 1) }
   :: atomic { target_with(h, 2, 1) }
+#endif
 #endif
   od
 }
@@ -517,8 +548,18 @@ end:
 #define M c_move
 #define K r_snap[c_move]
 
+#ifndef RESTORE
+#define REMEMBER skip
+#elif defined(BREAK_REMEMBER)
+#define REMEMBER skip
+#elif defined(BREAK_BEHIND) || defined(BREAK_RECOVER)
+#define REMEMBER unheard = 0
+#else
+#define REMEMBER unheard = 0; was_epoch = 0
+#endif
+
 /* What the store has changed is remembered by a host before any command follows from it. */
-inline send(mv, x) { REMEMBER; sent[mv] = sent[mv] | (1 << (x)) }
+inline send(mv, x) { REMEMBER; sent[mv] = (sent[mv] | 1 << (x)) & ~LATE(mv) }
 inline call(next, x) { send(M, x); pc = next; c_wait = x; answer = silent }
 inline rest(at) { pc = at; c_move = 0; c_wait = NOTHING; answer = silent }
 
@@ -533,8 +574,8 @@ inline begin(to) {
   r_state[M] = open;
   r_phase[M] = plan;
   K = 1;
-  CHANGE;
-  call(plan, BEGIN_S)
+  call(plan, BEGIN_S);         /* heard of at once, with what was changed before */
+  forget(M - 1)
 }
 
 inline enter(phase) {
@@ -560,6 +601,9 @@ inline abort(mv, at) {
 #endif
   r_state[mv] = aborted;
   returned[mv] = at;
+#ifdef RESTORE
+  was_epoch = (restored -> 0 : s_epoch);
+#endif
   s_owner = source[mv];
   s_epoch = at;
   s_open = 0;
@@ -576,12 +620,8 @@ inline abort(mv, at) {
 /* Before release was recorded the writer is put back first, then the abort is stored; after that the other way round. */
 inline undo_move() {
   if
-  :: BEHIND -> rest(down)
-  :: else ->
-     if
-     :: r_phase[M] == release || r_phase[M] == commit -> ABORT_LATE
-     :: else -> call(undoing, UNDO)
-     fi
+  :: r_phase[M] == release || r_phase[M] == commit -> ABORT_LATE
+  :: else -> call(undoing, UNDO)
   fi
 }
 
@@ -610,28 +650,6 @@ inline resume() {
 #endif
 
 #ifdef RESTORE
-byte old, old_owner, old_epoch, old_reserved, old_open, old_seq; /* old: 0 no copy, 1 copied, 2 put back */
-mtype:state old_state[3];
-mtype:step old_phase[3];
-bit old_cancel[3];
-byte old_snap[3];
-#define EACH_ROW(to, from) to[1] = from[1]; to[2] = from[2]
-
-inline copy_store() {
-  old = 1;
-  old_owner = s_owner; old_epoch = s_epoch; old_reserved = s_reserved; old_open = s_open; old_seq = s_seq;
-  EACH_ROW(old_state, r_state); EACH_ROW(old_phase, r_phase); EACH_ROW(old_cancel, r_cancel); EACH_ROW(old_snap, r_snap)
-}
-
-inline put_copy_back() {
-  old = 2;
-  s_owner = old_owner; s_epoch = old_epoch; s_reserved = old_reserved; s_open = old_open; s_seq = old_seq;
-  EACH_ROW(r_state, old_state); EACH_ROW(r_phase, old_phase); EACH_ROW(r_cancel, old_cancel); EACH_ROW(r_snap, old_snap);
-  old_owner = 0; old_epoch = 0; old_reserved = 0; old_open = 0; old_seq = 0;
-  old_state[1] = 0; old_state[2] = 0; old_phase[1] = 0; old_phase[2] = 0;
-  old_cancel[1] = 0; old_cancel[2] = 0; old_snap[1] = 0; old_snap[2] = 0
-}
-
 #define HOLDS(h) (H[h].role == owner || H[h].role == sealed)
 #define BEST(h) (HOLDS(h) && (!HOLDS(0) || H[0].epoch <= H[h].epoch) && (!HOLDS(1) || H[1].epoch <= H[h].epoch) && \
   (!HOLDS(2) || H[2].epoch <= H[h].epoch))
@@ -639,7 +657,11 @@ inline put_copy_back() {
 /* Moves that the store has lost sight of are ended with the source as it is; hosts on which they have ended do not care. */
 inline lost_sight(mv) {
   if
-  :: made >= mv && r_state[mv] != done && r_state[mv] != aborted -> r_state[mv] = aborted; returned[mv] = s_epoch; sent[mv] = sent[mv] & ~(1 << UNDO_STORED)
+  :: made >= mv && r_state[mv] != done && r_state[mv] != aborted ->
+     r_state[mv] = aborted;
+     returned[mv] = s_epoch;
+     sent[mv] = sent[mv] & ~(1 << UNDO_STORED);
+     forget(mv)
   :: else
   fi
 }
@@ -664,6 +686,7 @@ inline found_released(h, mv) {
   :: H[target[mv]].move == mv -> H[target[mv]].move = 0; H[target[mv]].snap = 0; H[target[mv]].role = nothing; H[target[mv]].data = 0
   :: else
   fi;
+  forget_late();
   s_owner = h;
   s_epoch = RETURN(mv);
   s_open = 0;
@@ -673,8 +696,11 @@ inline found_released(h, mv) {
 
 /* vol recover: every host answers, the hosts' records decide, and the numbers go on above all that were ever used. */
 inline recover() {
-  s_seq = memory + 1;
+#ifdef BREAK_TERM
+  s_reserved = 1;
+#else
   s_reserved = 1 + 4 * made;
+#endif
 #ifndef BREAK_RECOVER
   if
   :: BEST(0) -> found(0)
@@ -689,10 +715,68 @@ inline recover() {
            :: H[0].role == released -> found_released(0, H[0].move)
            :: H[1].role == released -> found_released(1, H[1].move)
            :: H[2].role == released -> found_released(2, H[2].move)
+           :: else -> assert(0)     /* nobody has it */
            fi
         fi
      fi
   fi
+#endif
+}
+
+/* The store is put back to what it was at any earlier moment. No copy is kept beside each state, for what it may have been follows from
+   what it is: README.md tells why. First, what the row of a move has been before it was committed. */
+inline earlier(mv) {
+  do
+  :: r_phase[mv] == commit -> r_phase[mv] = release
+  :: r_phase[mv] == release -> r_phase[mv] = verify
+  :: r_phase[mv] == verify -> r_phase[mv] = delta
+  :: r_phase[mv] == delta && r_snap[mv] > 1 -> r_phase[mv] = release; r_snap[mv] = r_snap[mv] - 1
+  :: r_phase[mv] == delta && r_snap[mv] == 1 -> r_phase[mv] = quiesce
+  :: r_phase[mv] == quiesce -> r_phase[mv] = plan
+  :: break
+  od;
+  if
+  :: r_cancel[mv] -> r_cancel[mv] = 0
+  :: skip
+  fi;
+  r_state[mv] = (r_phase[mv] == release || r_phase[mv] == commit -> verified : open)
+}
+
+inline before_commit(mv) {
+  s_owner = source[mv];
+  s_epoch = was_epoch;
+  s_open = mv;
+  earlier(mv)
+}
+
+#define HAS(state) (r_state[made] == state)
+/* Since the last change that a host remembers: nobody can tell that it is old. */
+inline put_back_unnoticed() {
+  if
+  :: unheard && HAS(done) -> r_state[made] = taken_up; s_open = made
+  :: unheard && HAS(aborted) && chosen[made] != 0 -> r_state[made] = committed; s_owner = target[made]; s_epoch = epoch[made]; s_open = made
+  :: unheard && HAS(aborted) && chosen[made] == 0 -> before_commit(made)
+  :: unheard && HAS(committed) -> before_commit(made)
+  :: HAS(open) || HAS(verified) -> earlier(made)
+  fi
+}
+
+/* Before that: nothing is done with it but `vol recover`, and of all that it says only counts which moves it says have ended. */
+inline put_back_noticed() {
+  unheard = 0;
+#if defined(BREAK_BEHIND) || defined(BREAK_RECOVER)
+  before_commit(made);
+#else
+  if
+  :: made > 1 && (r_state[1] == aborted || r_state[1] == done)
+  :: r_state[1] = open
+  fi;
+  if :: made > 1 -> r_state[made] = open :: else fi;
+  r_phase[1] = idle; r_cancel[1] = 0; r_snap[1] = 0;
+  r_phase[2] = idle; r_cancel[2] = 0; r_snap[2] = 0;
+#endif
+#ifndef BREAK_BEHIND
+  recover()
 #endif
 }
 #endif
@@ -700,7 +784,7 @@ inline recover() {
 proctype control() {
 end:
   do
-  :: atomic { pc == idle && s_open == 0 && made < MOVES && !BEHIND && MAY_BEGIN ->
+  :: atomic { pc == idle && s_open == 0 && made < MOVES && MAY_BEGIN ->
        if
        :: begin((s_owner + 1) % HOSTS)
        :: made > 0 -> begin((s_owner + 2) % HOSTS)
@@ -722,8 +806,12 @@ end:
        :: else -> undo_move()
        fi
      }
-  :: atomic { pc == commit && !r_cancel[M] && !BEHIND ->
+  :: atomic { pc == commit && !r_cancel[M] ->
+       assert(epoch[M] > s_epoch);      /* no number is used twice */
        r_state[M] = committed;
+#ifdef RESTORE
+       was_epoch = (restored -> 0 : s_epoch);
+#endif
        s_owner = target[M];
        s_epoch = epoch[M];
        chosen[M] = K;
@@ -763,8 +851,8 @@ end:
      }
 
      /* The reconciler: what has ended in the store is ended on the hosts. */
-  :: atomic { r_state[1] == aborted && !SENT(1, UNDO_STORED) -> send(1, UNDO_STORED); send(1, REFUSE) }
-  :: atomic { r_state[2] == aborted && !SENT(2, UNDO_STORED) -> send(2, UNDO_STORED); send(2, REFUSE) }
+  :: atomic { r_state[1] == aborted && !SENT(1, UNDO_STORED) -> send(1, UNDO_STORED); send(1, REFUSE); forget(1) }
+  :: atomic { r_state[2] == aborted && !SENT(2, UNDO_STORED) -> send(2, UNDO_STORED); send(2, REFUSE); forget(2) }
 
      /* A person cancels: a compare-and-swap on the move's row. */
   :: atomic { !calm && s_open != 0 && !r_cancel[s_open] && (r_state[s_open] == open || r_state[s_open] == verified) ->
@@ -775,14 +863,20 @@ end:
 #endif
      /* kill -9, and the start after it. */
   :: atomic { pc != down && pc != idle && !calm -> rest(down) }
-  :: atomic { pc == down && !BEHIND -> resume() }
+  :: atomic { pc == down -> resume() }
 #ifdef RESTORE
-  :: atomic { old == 0 && !calm -> copy_store() }
-  :: atomic { old == 1 && !calm -> put_copy_back(); rest(down) }
-  :: atomic { BEHIND && pc != down -> rest(down) }
-  :: atomic { BEHIND && pc == down -> recover() }
+  :: atomic { !restored && made > 0 && !calm ->
+       if
+       :: put_back_unnoticed()
+       :: put_back_noticed()
+       fi;
+       restored = 1;
+       unheard = 0;
+       was_epoch = 0;
+       rest(down)
+     }
 #ifdef BREAK_REMEMBER
-  :: atomic { memory < s_seq -> memory = s_seq }
+  :: atomic { unheard -> unheard = 0; was_epoch = 0 }
 #endif
 #endif
   od
@@ -800,7 +894,23 @@ inline never_arrive(mv) {
 proctype rest_of_time() {
   /* Faults may end at any moment, also never. Only while they last may the parties go round in circles. */
 progress:
-  atomic { calm = 1; if :: skip :: never_arrive(1); never_arrive(2) fi }
+  atomic {
+    calm = 1;
+#ifdef RESTORE
+    restored = 1;
+    unheard = 0;
+    was_epoch = 0;
+#endif
+#ifdef ROLLBACK
+    forget_saved();
+#endif
+#if defined(RESTORE) || defined(ROLLBACK)
+    forget_late();
+    forget(1);
+    forget(2);
+#endif
+    if :: skip :: never_arrive(1); never_arrive(2) fi
+  }
   /* When nothing is left to do. */
   timeout -> assert(s_open == 0 && MOUNTED == 1 && (WRITES_HERE(0) || WRITES_HERE(1) || WRITES_HERE(2)))
 }
