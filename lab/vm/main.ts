@@ -41,7 +41,7 @@ try {
       ...(given.resultsFile === undefined ? {} : { resultsFile: given.resultsFile }),
       memoryMib: 4096,
       modules: kernelModules,
-      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? 40) * minute,
+      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? 60) * minute,
       onOutput: (chunk) => process.stdout.write(chunk),
     })
   }
