@@ -17,6 +17,8 @@ export interface BlockProvider {
   /** Bytes of the whole, and free for new devices. */
   space(): Promise<{ totalBytes: number; freeBytes: number }>
 
+  /** What a volume without a size gets. Default: all of the space, up to a limit. */
+  readonly defaultBytes?: number
   /** The size that a device for so many bytes has. */
   whole(bytes: number): Promise<number>
   /**
@@ -91,10 +93,14 @@ export type RangeSource =
   | { readonly by: 'extents'; readonly shares: boolean }
   | { readonly by: 'list'; readonly path: string }
 
-/** `truncate`: the file at its path is cut, or made longer. `lvm`: the thin volume is, of the pool with this spec. */
+/**
+ * `truncate`: the file at its path is cut, or made longer. `lvm`: the thin volume is, of the pool with this spec. `asked`: the process that has the
+ * pool is asked for it (stream/ask-size.ts), and says where the device then is.
+ */
 export type Sizing =
   | { readonly by: 'truncate' }
   | { readonly by: 'lvm'; readonly spec: string; readonly device: string }
+  | { readonly by: 'asked'; readonly path: string }
 
 /** File systems that a volume may have. */
 export type VolumeFileSystem = 'ext4' | 'xfs'

@@ -176,6 +176,8 @@ export class LiveDatasets {
   }
 
   async #defaultBytes(): Promise<number> {
+    const { defaultBytes } = this.#parts.devices
+    if (defaultBytes !== undefined) return Math.max(defaultBytes, smallestBytes[this.#parts.fileSystem])
     const { totalBytes } = await this.#parts.devices.space()
     return Math.max(Math.min(totalBytes, largestDefaultBytes), smallestBytes[this.#parts.fileSystem])
   }

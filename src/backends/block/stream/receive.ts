@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { Input } from '../../../lib/descriptor-io.ts'
 import { writeJsonDurably } from '../../../lib/files.ts'
 import type { Sizing } from '../device.ts'
+import { askForSize } from './ask-size.ts'
 import {
   dataHeadBytes,
   endBytes,
@@ -34,8 +35,7 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
       `the stream goes upon ${head.baseUuid ?? 'nothing'}, and the device holds ${order.baseUuid ?? 'nothing'}`,
     )
   }
-  await sizeTo(order, head.sizeBytes)
-  const file = await open(order.path, 'r+')
+  const file = await open(await sizeTo(order, head.sizeBytes), 'r+')
   try {
     await readExtents(input, tally, file, head)
     await file.sync()
@@ -111,9 +111,14 @@ const writeWhole = async (file: FileHandle, bytes: Buffer, offset: number): Prom
   }
 }
 
-const sizeTo = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promise<void> => {
-  if (sizing.by === 'truncate') return truncate(path, sizeBytes)
-  // Commands of LVM are needed for it: loaded only where they are.
-  const { sizeThinVolume } = await import('../lvm/thin-devices.ts')
-  await sizeThinVolume(sizing, sizeBytes)
+/** @returns where the device is */
+const sizeTo = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promise<string> => {
+  if (sizing.by === 'asked') return askForSize(sizing.path, sizeBytes)
+  if (sizing.by === 'truncate') await truncate(path, sizeBytes)
+  else {
+    // Commands of LVM are needed for it: loaded only where they are.
+    const { sizeThinVolume } = await import('../lvm/thin-devices.ts')
+    await sizeThinVolume(sizing, sizeBytes)
+  }
+  return path
 }

@@ -1,0 +1,148 @@
+import { DroverError } from '../../../domain/errors.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { KeyedMutex } from '../../../lib/mutex.ts'
+import { isRefusal } from './calls.ts'
+import type { Cloud, CloudVolume } from './cloud.ts'
+import type { AttachedDisks, KernelDisk } from './kernel-disks.ts'
+import type { Limits } from './surroundings.ts'
+import type { Watch } from './watch.ts'
+
+interface Parts {
+  readonly cloud: Cloud
+  readonly watch: Watch<CloudVolume>
+  readonly disks: AttachedDisks
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly instanceId: () => Promise<string>
+  /** @throws DATASET_MISSING, DATASET_FOREIGN: nothing may be done to it */
+  readonly mustOwn: (volumeId: string, device: string) => Promise<CloudVolume>
+}
+
+const lookMs = 200
+const longestLookMs = 2_000
+/** In the kernel it shows without a call; EC2 is asked again when that takes long. */
+const firstAgainMs = 15_000
+
+/** Names that EC2 wants for what it attaches. The kernel gives others; these only have to be free. */
+const deviceNames: readonly string[] = ['b', 'c', 'd'].flatMap((first) =>
+  Array.from({ length: 26 }, (_, index) => `/dev/xvd${first}${String.fromCharCode(97 + index)}`),
+)
+
+export class Attachments {
+  readonly #parts: Parts
+  readonly #volumes = new KeyedMutex<string>()
+  readonly #taken = new Set<string>()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** @throws VOLUME_BUSY when another instance has it, NO_SPACE when this one has as many as it takes */
+  attach(volumeId: string, device: string): Promise<KernelDisk> {
+    return this.#volumes.run(
+      volumeId,
+      async () => (await this.#parts.disks.find(volumeId)) ?? this.#attach(volumeId, device),
+    )
+  }
+
+  async #attach(volumeId: string, device: string): Promise<KernelDisk> {
+    const { mustOwn, clock, limits } = this.#parts
+    const here = await this.#parts.instanceId()
+    const endsAt = clock.monotonic() + limits.attach
+    let [lookAgainAt, lookAgainMs] = [0, firstAgainMs]
+    let isAsked = false
+    for (let waitMs = lookMs; ; waitMs = Math.min(waitMs * 1.3, longestLookMs)) {
+      if (clock.monotonic() >= lookAgainAt) {
+        const [known] = (await mustOwn(volumeId, device)).attachments
+        if (known !== undefined && known.instanceId !== here) throw elsewhere(volumeId, device, known.instanceId)
+        // What is still on its way off comes back only after it has gone.
+        isAsked = known !== undefined || (await this.#ask(volumeId, here))
+        ;[lookAgainAt, lookAgainMs] = [clock.monotonic() + lookAgainMs, lookAgainMs * 2]
+      } else if (!isAsked) isAsked = await this.#ask(volumeId, here)
+      const disk = await this.#parts.disks.find(volumeId)
+      if (disk !== null) return disk
+      if (clock.monotonic() > endsAt) throw await this.#late(volumeId, device, here)
+      await clock.sleep(waitMs)
+    }
+  }
+
+  /** False: to be asked again. */
+  async #ask(volumeId: string, here: string): Promise<boolean> {
+    const name = this.#freeName()
+    this.#taken.add(name)
+    try {
+      await this.#parts.cloud.attach(volumeId, here, name)
+      return true
+    } catch (error) {
+      // Asked before, and the answer was lost; or somebody else was quicker: the kernel shows which, and else the deadline tells.
+      if (isRefusal(error, 'VolumeInUse')) return true
+      if (isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound')) return false
+      if (isRefusal(error, 'InvalidParameterValue') && /already in use/.test(error.message)) return false
+      if (isRefusal(error, 'AttachmentLimitExceeded')) {
+        throw new DroverError(
+          'NO_SPACE',
+          `instance ${here} has as many volumes attached as it takes; remove some, or use a larger instance`,
+          { cause: error },
+        )
+      }
+      throw error
+    }
+  }
+
+  #freeName(): string {
+    if (this.#taken.size >= deviceNames.length) this.#taken.clear()
+    const free = deviceNames.filter((name) => !this.#taken.has(name))
+    return free[Math.floor(Math.random() * free.length)] ?? '/dev/xvdba'
+  }
+
+  async #late(volumeId: string, device: string, here: string): Promise<DroverError> {
+    const { limits, mustOwn } = this.#parts
+    const [known] = (await mustOwn(volumeId, device)).attachments
+    if (known !== undefined && known.instanceId !== here) return elsewhere(volumeId, device, known.instanceId)
+    return new DroverError(
+      'TIMED_OUT',
+      `volume ${volumeId} (${device}) did not show on instance ${here} within ${seconds(limits.attach)} s; EC2 says ${known?.state ?? 'not attached'}`,
+    )
+  }
+
+  /** Ends when EC2 says that no instance has it. @throws VOLUME_BUSY, TIMED_OUT with instance and device named */
+  detach(volumeId: string, device: string): Promise<void> {
+    return this.#volumes.run(volumeId, async () => {
+      const { cloud, disks, watch, limits, mustOwn } = this.#parts
+      const here = await this.#parts.instanceId()
+      const disk = await disks.find(volumeId)
+      if (disk !== null && ((await disks.isClaimed(disk)) || (await disks.isOpen(disk)))) {
+        throw new DroverError(
+          'VOLUME_BUSY',
+          `${disk.path}, volume ${volumeId} (${device}), is in use; it is not detached`,
+        )
+      }
+      const [known] = (await mustOwn(volumeId, device)).attachments
+      if (known !== undefined && known.instanceId !== here) throw elsewhere(volumeId, device, known.instanceId)
+      try {
+        await cloud.detach(volumeId, here)
+      } catch (error) {
+        // It is on its way already, or has gone.
+        if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
+      }
+      const isFree = (seen: CloudVolume | null) => seen?.state === 'available' && seen.attachments.length === 0
+      await watch.until(volumeId, isFree, limits.detach, (seen) => {
+        const [left] = seen?.attachments ?? []
+        return new DroverError(
+          'TIMED_OUT',
+          `volume ${volumeId} (${device}) did not detach from instance ${left?.instanceId ?? here}, where it is ${left?.device ?? known?.device ?? 'unknown'}, within ${seconds(limits.detach)} s; see that nothing there uses it. Drover never forces a detach`,
+          { details: { volumeId, instanceId: left?.instanceId ?? here, device: left?.device ?? null } },
+        )
+      })
+    })
+  }
+}
+
+const seconds = (ms: number): number => Math.round(ms / 1000)
+
+const elsewhere = (volumeId: string, device: string, instanceId: string): DroverError =>
+  new DroverError(
+    'VOLUME_BUSY',
+    `volume ${volumeId} (${device}) is attached to instance ${instanceId}; detach it there first. Drover never takes it away`,
+    { details: { volumeId, instanceId } },
+  )

@@ -1,0 +1,72 @@
+import type { Clock } from '../../../lib/clock.ts'
+import type { InstanceIdentity } from '../../../lib/instance-metadata.ts'
+import type { Logger } from '../../../lib/logger.ts'
+import { Attachments } from './attachments.ts'
+import { CallBudget } from './budget.ts'
+import { Calls } from './calls.ts'
+import { Cloud, type CloudSnapshot, type CloudVolume } from './cloud.ts'
+import type { AttachedDisks } from './kernel-disks.ts'
+import { Ledger } from './ledger.ts'
+import type { EbsPool } from './pool.ts'
+import { SizingRequests } from './sizing-requests.ts'
+import { CloudSnapshots } from './snapshots.ts'
+import type { Surroundings } from './surroundings.ts'
+import { tag } from './tags.ts'
+import { Volumes } from './volumes.ts'
+import { Watch } from './watch.ts'
+
+/** What EBS devices are made of, put together. */
+export class EbsParts {
+  readonly pool: EbsPool
+  readonly surroundings: Surroundings
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly cloud: Cloud
+  readonly ledger: Ledger
+  readonly disks: AttachedDisks
+  readonly volumes: Volumes
+  readonly snapshots: CloudSnapshots
+  readonly attachments: Attachments
+  readonly sizing: SizingRequests
+  #identity: Promise<InstanceIdentity> | null = null
+
+  constructor(pool: EbsPool, surroundings: Surroundings, clock: Clock, logger: Logger) {
+    const { home, limits, disks, connect, cluster } = surroundings
+    this.pool = pool
+    this.surroundings = surroundings
+    this.clock = clock
+    this.logger = logger
+    this.ledger = new Ledger(home)
+    this.disks = disks
+    this.sizing = new SizingRequests(home, clock)
+    const calls = new Calls(clock, surroundings.budget ?? new CallBudget(clock), logger)
+    this.cloud = new Cloud(async () => connect((await this.identity()).region), calls)
+    const { cloud, ledger } = this
+    const watch = new Watch<CloudVolume>((ids) => cloud.volumes(ids), clock)
+    const snapshotWatch = new Watch<CloudSnapshot>((ids) => cloud.snapshots(ids), clock)
+    this.volumes = new Volumes({ cloud, watch, ledger, clock, limits, cluster, spec: pool.spec })
+    this.snapshots = new CloudSnapshots({ cloud, watch: snapshotWatch, ledger, clock, limits, cluster })
+    this.attachments = new Attachments({
+      ...{ cloud, watch, disks, clock, limits, instanceId: async () => (await this.identity()).instanceId },
+      mustOwn: (volumeId, device) => this.volumes.mustOwn(volumeId, device),
+    })
+  }
+
+  /** Asked once, when it is needed first. */
+  readonly identity = (): Promise<InstanceIdentity> => {
+    this.#identity ??= this.surroundings.identity().catch((error: unknown) => {
+      this.#identity = null
+      throw error
+    })
+    return this.#identity
+  }
+
+  /** @throws BAD_CONFIG, NOT_PERMITTED */
+  async open(): Promise<void> {
+    await this.identity()
+    await this.ledger.open()
+    await this.sizing.open()
+    // One call, so that a role that may not ask is told now.
+    await this.cloud.volumesTagged(tag.cluster, this.surroundings.cluster())
+  }
+}

@@ -1,0 +1,125 @@
+import { DroverError } from '../../../domain/errors.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { isRefusal, UnansweredCall } from './calls.ts'
+import type { Cloud, CloudSnapshot } from './cloud.ts'
+import type { Entry, Ledger } from './ledger.ts'
+import type { Limits } from './surroundings.ts'
+import { isOwn, type Tags, tag } from './tags.ts'
+import type { Watch } from './watch.ts'
+
+interface Parts {
+  readonly cloud: Cloud
+  readonly watch: Watch<CloudSnapshot>
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly cluster: () => string
+}
+
+const retryMs = 1_000
+const tries = 4
+
+/**
+ * Snapshots of the cloud, one for a device at most. EC2 has no client tokens for them: after an answer that was lost it is looked for by its tags for as
+ * long as describes may lag behind, before another is asked for; and a removal takes all that bear the device's tags.
+ */
+export class CloudSnapshots {
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /** Holds what the volume has at this moment; it is not whole yet. */
+  async begin(entry: Entry, volumeId: string, tags: Tags): Promise<Entry> {
+    const { ledger, clock } = this.#parts
+    await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now() } })
+    const snapshotId = await this.#create(entry.device, volumeId, tags)
+    const begun: Entry = { ...entry, snapshot: { snapshotId, askedAt: clock.now() } }
+    await ledger.write(begun)
+    return begun
+  }
+
+  async #create(device: string, volumeId: string, tags: Tags): Promise<string> {
+    const { cloud } = this.#parts
+    for (let left = tries; ; left -= 1) {
+      try {
+        return await cloud.createSnapshot(volumeId, tags)
+      } catch (error) {
+        if (!(error instanceof UnansweredCall)) throw error
+        const found = await this.#awaitTagged(device)
+        if (found !== null) return found
+        if (left === 1) throw new DroverError('TIMED_OUT', `volume ${volumeId}: ${error.message}`, { cause: error })
+      }
+    }
+  }
+
+  async #awaitTagged(device: string): Promise<string | null> {
+    const { clock, limits } = this.#parts
+    const endsAt = clock.monotonic() + limits.settle
+    for (let waitMs = retryMs; ; waitMs *= 2) {
+      const [found] = await this.#tagged(device)
+      if (found !== undefined) return found.id
+      if (clock.monotonic() > endsAt) return null
+      await clock.sleep(waitMs)
+    }
+  }
+
+  async #tagged(device: string): Promise<CloudSnapshot[]> {
+    const { cloud, cluster } = this.#parts
+    const found = await cloud.snapshotsTagged(tag.device, device)
+    return found.filter(({ tags }) => isOwn(tags, cluster(), device))
+  }
+
+  /** @throws COMMAND_FAILED when AWS could not make it */
+  async whole(snapshotId: string, device: string): Promise<void> {
+    const { watch, limits } = this.#parts
+    const isOver = (seen: CloudSnapshot | null) => seen !== null && seen.state !== 'pending'
+    const seen = await watch.until(
+      snapshotId,
+      isOver,
+      limits.snapshot,
+      (last) =>
+        new DroverError(
+          'TIMED_OUT',
+          `snapshot ${snapshotId} (${device}) is still ${last?.state ?? 'not known to EC2'}`,
+        ),
+    )
+    if (seen?.state === 'completed') return
+    throw new DroverError(
+      'COMMAND_FAILED',
+      `EC2 could not make snapshot ${snapshotId} (${device}): it is ${seen?.state}`,
+    )
+  }
+
+  /** It is there, whole, and this device's. No call of EC2's changes what a snapshot holds. */
+  async isThere(snapshotId: string, device: string): Promise<boolean> {
+    const { cloud, cluster } = this.#parts
+    const [found] = await cloud.snapshots([snapshotId])
+    return found !== undefined && found.state === 'completed' && isOwn(found.tags, cluster(), device)
+  }
+
+  /** The absent is a success. */
+  async destroy(entry: Entry): Promise<Entry> {
+    const { cloud, ledger, clock, limits } = this.#parts
+    const { device, snapshot } = entry
+    if (snapshot === null) return entry
+    const ids = new Set((await this.#tagged(device)).map(({ id }) => id))
+    // Not shown yet, maybe; without an answer it may have been made later than it was asked for.
+    const settleMs = snapshot.snapshotId === null ? 2 * limits.settle : limits.settle
+    for (let waitMs = retryMs; ids.size === 0 && clock.now() - snapshot.askedAt < settleMs; waitMs *= 2) {
+      await clock.sleep(waitMs)
+      for (const { id } of await this.#tagged(device)) ids.add(id)
+    }
+    for (const id of ids) {
+      try {
+        await cloud.deleteSnapshot(id)
+      } catch (error) {
+        if (!isRefusal(error, 'InvalidSnapshot.NotFound')) throw error
+      }
+    }
+    const left: Entry = { ...entry, snapshot: null }
+    await ledger.write(left)
+    return left
+  }
+}
