@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{unit,simulation}/**/*.test.ts'],
+          include: ['test/{unit,simulation,ec2}/**/*.test.ts'],
           testTimeout: minute,
           hookTimeout: minute,
           sequence: { groupOrder: 0 },

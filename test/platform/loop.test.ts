@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createBackend } from '../../src/backends/registry.ts'
@@ -8,6 +7,7 @@ import { systemClock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { exec, type MakePool } from '../contract/backend-bench.ts'
 import { backendSuite } from '../contract/backend-suite.ts'
+import { growsMounted } from '../support/grows-mounted.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import { loopDisk } from '../support/loop-disk.ts'
 
@@ -21,10 +21,6 @@ const strangers = [
   'trash/stranger',
   'devices/stranger',
 ]
-
-/** ext4 grows while it is mounted only for who has CAP_SYS_RESOURCE, which containers and sandboxes are often without. */
-const growsMounted =
-  ((BigInt(`0x${/CapEff:\s*(\S+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]}`) >> 24n) & 1n) === 1n
 
 const makePool =
   (kind: 'xfs' | 'ext4'): MakePool =>

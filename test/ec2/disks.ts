@@ -1,0 +1,24 @@
+/** What stands behind the volumes: loop devices (loop-disks.ts), or nothing, for tests of the calls alone. */
+export interface Disks {
+  /** A blank one, or with what the snapshot has. */
+  make(volumeId: string, sizeBytes: number, snapshotId: string | null): Promise<void>
+  /** What the disk holds at this moment. */
+  capture(volumeId: string, snapshotId: string): Promise<void>
+  resize(volumeId: string, sizeBytes: number): Promise<void>
+  /** The instance sees it when this has ended. */
+  attach(volumeId: string): Promise<void>
+  /** False: the instance still uses it. */
+  detach(volumeId: string): Promise<boolean>
+  drop(id: string): Promise<void>
+}
+
+const nothing = async () => {}
+
+export const noDisks: Disks = {
+  make: nothing,
+  capture: nothing,
+  resize: nothing,
+  attach: nothing,
+  detach: async () => true,
+  drop: nothing,
+}

@@ -1,0 +1,34 @@
+/**
+ * `lost reply`: done, and the connection is cut instead of an answer; `lost request`: cut before anything is done; `throttled`; `failing`: AWS's
+ * InternalError; `slow`: so many milliseconds more before anything is done.
+ */
+export type FaultKind = 'lost reply' | 'lost request' | 'throttled' | 'failing' | { readonly slowMs: number }
+
+export interface Fault {
+  /** Default: whatever comes. */
+  readonly action?: string
+  readonly kind: FaultKind
+  /** Default: once. */
+  readonly times?: number
+}
+
+/** What goes wrong next, in the order in which it was asked for. */
+export class Faults {
+  #waiting: { action: string | null; kind: FaultKind; left: number }[] = []
+
+  add({ action, kind, times = 1 }: Fault): void {
+    this.#waiting.push({ action: action ?? null, kind, left: times })
+  }
+
+  take(action: string): FaultKind | null {
+    const found = this.#waiting.find((each) => each.action === null || each.action === action)
+    if (found === undefined) return null
+    found.left -= 1
+    if (found.left === 0) this.#waiting = this.#waiting.filter((each) => each !== found)
+    return found.kind
+  }
+
+  clear(): void {
+    this.#waiting = []
+  }
+}

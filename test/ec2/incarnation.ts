@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { CallBudget } from '../../src/backends/block/ebs/budget.ts'
+import { EbsDevices } from '../../src/backends/block/ebs/ebs-devices.ts'
+import { EbsParts } from '../../src/backends/block/ebs/ebs-parts.ts'
+import { parseEbsPool } from '../../src/backends/block/ebs/pool.ts'
+import { parsePoolSpec } from '../../src/domain/pool.ts'
+import type { Clock } from '../../src/lib/clock.ts'
+import { silentLogger } from '../../src/lib/logger.ts'
+import { surroundingsOf } from './pool.ts'
+import { type Ec2Server, here } from './server.ts'
+
+/** Calls of a process that has died are never made, and answers that come after its death are never heard. */
+class MortalBudget extends CallBudget {
+  isDead = false
+
+  override async take(): Promise<void> {
+    await super.take()
+    if (this.isDead) await new Promise(() => {})
+  }
+
+  override succeeded(): void {
+    super.succeeded()
+    if (this.isDead) throw new Error('nobody hears this answer')
+  }
+}
+
+/** What one process has of a pool: the devices alone, without file systems. */
+export interface Incarnation {
+  readonly devices: EbsDevices
+  readonly parts: EbsParts
+  readonly budget: CallBudget
+  die(): void
+}
+
+interface Options {
+  readonly server: Ec2Server
+  readonly directory: string
+  readonly clock: Clock
+  readonly cluster?: string
+  readonly limits?: Partial<ReturnType<typeof surroundingsOf>['limits']>
+}
+
+export const incarnate = async ({ server, directory, clock, cluster, limits }: Options): Promise<Incarnation> => {
+  const budget = new MortalBudget(clock)
+  const standard = surroundingsOf(server, directory, clock)
+  const surroundings = {
+    ...{ ...standard, budget, identity: async () => here, limits: { ...standard.limits, ...limits } },
+    ...(cluster === undefined ? {} : { cluster: () => cluster }),
+  }
+  await mkdir(surroundings.home, { recursive: true })
+  const parts = new EbsParts(parseEbsPool(parsePoolSpec('ebs:')), surroundings, clock, silentLogger)
+  await parts.open()
+  const die = () => {
+    budget.isDead = true
+    parts.sizing.close()
+  }
+  return { devices: new EbsDevices(parts, async () => 1), parts, budget, die }
+}
+
+export const newDevice = (): string => `${'v'.repeat(26)}.${randomUUID()}`

@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import { CallBudget } from '../../src/backends/block/ebs/budget.ts'
+import { connectEc2, type Ec2 } from '../../src/backends/block/ebs/ec2-client.ts'
+import type { Surroundings } from '../../src/backends/block/ebs/surroundings.ts'
+import { EbsBackend } from '../../src/backends/block/ebs.ts'
+import { parsePoolSpec } from '../../src/domain/pool.ts'
+import type { Clock } from '../../src/lib/clock.ts'
+import { systemClock } from '../../src/lib/clock.ts'
+import type { Exec } from '../../src/lib/exec.ts'
+import { instanceIdentity } from '../../src/lib/instance-metadata.ts'
+import { silentLogger } from '../../src/lib/logger.ts'
+import type { Ec2Server } from './server.ts'
+import { ServerDisks } from './server-disks.ts'
+
+export const cluster = 'c'.repeat(26)
+/** What the server calls a GiB, where volumes are real. */
+export const unitBytes = 2 ** 20
+
+/** A clock that goes so many times faster: waiting for the cloud need not take minutes in a test. */
+export const fastClock = (times: number): Clock => ({
+  now: () => systemClock.now() * times,
+  monotonic: () => systemClock.monotonic() * times,
+  sleep: (ms, signal) => systemClock.sleep(ms / times, signal),
+})
+
+const minute = 60_000
+
+const clients = new WeakMap<Ec2Server, Promise<Ec2>>()
+
+/** One for all who use the server, as a new one takes longer than most tests. */
+const clientOf = (server: Ec2Server) => (region: string) => {
+  const known = clients.get(server) ?? connectEc2({ region, endpoint: server.endpoint })
+  clients.set(server, known)
+  return known
+}
+
+export const surroundingsOf = (
+  server: Ec2Server,
+  directory: string,
+  clock: Clock,
+  over: Partial<Surroundings> = {},
+): Surroundings => ({
+  ...{ home: join(directory, 'home'), disks: new ServerDisks(server), cluster: () => cluster, unitBytes },
+  identity: () => instanceIdentity(server.endpoint),
+  connect: clientOf(server),
+  budget: new CallBudget(clock),
+  limits: {
+    // A busy machine takes its time, and the clock is fast.
+    ...{ settle: 20_000, create: 100 * minute, attach: 50 * minute, detach: 50 * minute },
+    ...{ snapshot: 600 * minute, modify: 300 * minute, view: 1_000 * minute },
+  },
+  ...over,
+})
+
+/** The SDK's own chain finds the credentials of the server's metadata, as on an instance. */
+export const believeToBeOn = (server: Ec2Server): void => {
+  process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT = server.endpoint
+  for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_PROFILE']) delete process.env[name]
+}
+
+export const ebsPool = (surroundings: Surroundings, exec: Exec, clock: Clock, spec = 'ebs:?size=64'): EbsBackend =>
+  new EbsBackend({ spec: parsePoolSpec(spec), exec, logger: silentLogger, clock }, surroundings)

@@ -1,0 +1,35 @@
+import type { AttachedDisks, KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+import { type Ec2Server, here } from './server.ts'
+
+/** What the instance shows, by the server's word: for tests of the calls alone, which have no devices. */
+export class ServerDisks implements AttachedDisks {
+  readonly #server: Ec2Server
+
+  constructor(server: Ec2Server) {
+    this.#server = server
+  }
+
+  link(volumeId: string): string {
+    return `/dev/disk/by-id/${volumeId}`
+  }
+
+  async find(volumeId: string): Promise<KernelDisk | null> {
+    const volume = this.#server.world.volumes.get(volumeId)
+    const attachment = volume?.attachment
+    if (volume == null || attachment?.instanceId !== here.instanceId || attachment.state === 'attaching') return null
+    const sizeBytes = volume.size * this.#server.world.unitBytes
+    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, written: '' }
+  }
+
+  async isClaimed(): Promise<boolean> {
+    return false
+  }
+
+  async isOpen(): Promise<boolean> {
+    return false
+  }
+
+  refuseWrites(): void {}
+
+  async flush(): Promise<void> {}
+}

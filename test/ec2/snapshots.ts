@@ -1,0 +1,66 @@
+import { filtered, paged } from './describe.ts'
+import { checkId, lagging, mustSnapshot, mustVolume, newId, type Snapshot, type World } from './model.ts'
+import { tagSet, tagsFor } from './tags.ts'
+import { type Answer, Ec2Error, type Parameters } from './wire.ts'
+
+/** Of one volume at a time. */
+const mostPending = 5
+
+/** What the volume holds at this moment, whatever is written while it is being copied away. There are no client tokens for it. */
+export const createSnapshot = async (world: World, parameters: Parameters): Promise<Record<string, Answer>> => {
+  const volume = mustVolume(world, parameters.must('VolumeId'))
+  if (volume.state !== 'available' && volume.state !== 'in-use') {
+    throw new Ec2Error('IncorrectState', `The volume '${volume.id}' is '${volume.state}'.`)
+  }
+  const pending = world.snapshots.all().filter(({ volumeId, state }) => volumeId === volume.id && state === 'pending')
+  if (pending.length >= mostPending) {
+    throw new Ec2Error('ConcurrentSnapshotLimitExceeded', `Too many snapshots of ${volume.id} are pending`)
+  }
+  const snapshot: Snapshot = {
+    ...{ id: newId('snap'), volumeId: volume.id, state: 'pending', size: volume.size, ownerId: world.account },
+    ...{ tags: tagsFor(parameters, 'snapshot'), startedAt: new Date().toISOString() },
+  }
+  await world.disks.capture(volume.id, snapshot.id)
+  world.snapshots.put(snapshot.id, snapshot)
+  world.later(world.times.snapshot, () => {
+    const now = world.snapshots.get(snapshot.id)
+    if (now !== null) world.snapshots.put(snapshot.id, { ...now, state: 'completed' })
+  })
+  return asAnswer(snapshot)
+}
+
+export const deleteSnapshot = async (world: World, parameters: Parameters): Promise<Record<string, Answer>> => {
+  const snapshot = mustSnapshot(world, parameters.must('SnapshotId'))
+  world.snapshots.put(snapshot.id, null)
+  await world.disks.drop(snapshot.id)
+  return { return: true }
+}
+
+/** Without an owner also those of others that are open to all. */
+export const describeSnapshots = async (world: World, parameters: Parameters): Promise<Record<string, Answer>> => {
+  const at = lagging(world)
+  const ids = parameters.list('SnapshotId')
+  const found =
+    ids.length === 0
+      ? world.snapshots.allSeen(at)
+      : ids.map((id) => {
+          checkId('snap', id)
+          const seen = world.snapshots.seen(id, at)
+          if (seen !== null) return seen
+          throw new Ec2Error('InvalidSnapshot.NotFound', `The snapshot '${id}' does not exist.`)
+        })
+  const owners = parameters.list('Owner').map((owner) => (owner === 'self' ? world.account : owner))
+  const theirs = found.filter(({ ownerId }) => owners.length === 0 || owners.includes(ownerId))
+  const chosen = filtered(theirs, parameters, (snapshot) => ({
+    ...{ 'snapshot-id': snapshot.id, 'volume-id': snapshot.volumeId, status: snapshot.state },
+    'owner-id': snapshot.ownerId,
+  }))
+  const { page, nextToken } = paged(chosen, parameters, 'SnapshotId')
+  return { snapshotSet: page.map(asAnswer), nextToken }
+}
+
+const asAnswer = (snapshot: Snapshot): Record<string, Answer> => ({
+  ...{ snapshotId: snapshot.id, volumeId: snapshot.volumeId, status: snapshot.state, volumeSize: snapshot.size },
+  ...{ startTime: snapshot.startedAt, progress: snapshot.state === 'completed' ? '100%' : '10%' },
+  ...{ ownerId: snapshot.ownerId, encrypted: false, description: '', tagSet: tagSet(snapshot.tags) },
+})

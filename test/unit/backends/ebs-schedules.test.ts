@@ -1,0 +1,106 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import type { Seal } from '../../../src/backends/block/device.ts'
+import type { VolumeId } from '../../../src/domain/ids.ts'
+import { plantForeign } from '../../ec2/foreign.ts'
+import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
+import { fastClock, unitBytes } from '../../ec2/pool.ts'
+import { Ec2Server } from '../../ec2/server.ts'
+import { Random } from '../../simulation/random.ts'
+
+const schedules = 1_000
+const lanes = 8
+const clock = fastClock(1_000)
+const times = { create: 1, attach: 1, detach: 1, delete: 1, snapshot: 1, modify: 1, lag: 3 }
+const faults = ['lost reply', 'lost request', 'throttled', 'failing'] as const
+const changes = ['CreateVolume', 'AttachVolume', 'DetachVolume', 'DeleteVolume', 'CreateSnapshot', 'DeleteSnapshot']
+
+/** A few operations in any order, calls that go wrong, and processes that die in the midst; then everything is removed. */
+const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
+  const random = new Random(seed)
+  const cluster = String(seed).padStart(26, 'c')
+  const foreign = plantForeign(server, cluster)
+  const directory = await mkdtemp('/var/tmp/drover-ebs-')
+  let host: Incarnation = await incarnate({ server, directory, clock, cluster })
+  const live: string[] = []
+  const sealed = new Map<string, Seal>()
+  const all: string[] = []
+  const begun = () => {
+    const device = newDevice()
+    all.push(device)
+    return device
+  }
+  const operations: Record<string, () => Promise<unknown>> = {
+    create: async () => {
+      const device = begun()
+      await host.devices.create(device, unitBytes * 2)
+      live.push(device)
+    },
+    snapshot: async () => {
+      const from = random.pick(live)
+      const device = begun()
+      await host.devices.clone(from, device, { toBeSealed: true })
+      sealed.set(device, await host.devices.seal(device))
+    },
+    promote: async () => {
+      const device = begun()
+      await host.devices.clone(random.pick([...sealed.keys()]), device)
+      live.push(device)
+    },
+    attach: () => host.devices.path(random.pick([...live, ...sealed.keys()])),
+    grow: () => host.devices.grow(random.pick(live), unitBytes * 3),
+    epoch: () => host.devices.noteEpoch('v'.repeat(26) as VolumeId, random.between(0, 8)),
+    strange: () => host.devices.remove(foreign.device),
+  }
+  try {
+    for (let count = 2 + random.between(0, 3); count > 0; count -= 1) {
+      const names = Object.keys(operations).filter(
+        (name) => (live.length > 0 || !/snapshot|grow|attach/.test(name)) && (sealed.size > 0 || name !== 'promote'),
+      )
+      const name = random.pick(names)
+      if (random.chance(0.33)) server.faults.add({ action: random.pick(changes), kind: random.pick(faults) })
+      const work = (operations[name] ?? operations.create)?.()
+      if (random.chance(0.2)) {
+        // The process dies; what it was about is not known.
+        await Promise.race([work, clock.sleep(random.between(0, 10_000))]).catch(() => {})
+        void work?.catch(() => {})
+        host.die()
+        host = await incarnate({ server, directory, clock, cluster })
+      } else {
+        // Changed twice within six hours: EC2 refuses it.
+        await work?.catch((error: { code?: string }) => expect(error.code).toBe('VOLUME_BUSY'))
+      }
+    }
+    server.faults.clear()
+    for (const [device, seal] of sealed) expect(await host.devices.isIntact(device, seal)).toBe(true)
+    for (const device of all) await host.devices.remove(device)
+    const left = [...server.world.volumes.all(), ...server.world.snapshots.all()].filter(
+      ({ tags, ...each }) => tags['drover:cluster'] === cluster && !('attachment' in each && each.state === 'deleting'),
+    )
+    expect(left, `seed ${seed}: what is left`).toEqual([])
+    expect(foreign.untouched(), `seed ${seed}: what is not ours is untouched`).toBe(true)
+  } finally {
+    host.die()
+    foreign.remove()
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+test(`${schedules} random schedules: nothing foreign is touched, nothing of ours is left`, async () => {
+  process.env.AWS_ACCESS_KEY_ID = 'AKIATEST'
+  process.env.AWS_SECRET_ACCESS_KEY = 'secret'
+  const lane = async (first: number) => {
+    const random = new Random(first + 1)
+    const server = await Ec2Server.start({ times, unitBytes, random: () => random.next() })
+    try {
+      for (let seed = first; seed < schedules; seed += lanes) {
+        await runSchedule(server, seed).catch((error: unknown) => {
+          throw new Error(`seed ${seed}`, { cause: error })
+        })
+      }
+    } finally {
+      await server.close()
+    }
+  }
+  await Promise.all(Array.from({ length: lanes }, (_, first) => lane(first)))
+}, 300_000)
