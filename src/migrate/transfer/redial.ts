@@ -19,6 +19,8 @@ export interface Redial<L> {
   next(): Promise<{ link: L; number: number }>
   /** The last one broke. @param heardAt monotonic time of its last sign of life @param progress whether the peer had more after it than before */
   broke(why: DroverError, heardAt: number, progress: boolean): void
+  /** The one that was being made when the session was called off; null: there was none, or it does not come in time. */
+  late(waitMs: number): Promise<{ link: L; number: number } | null>
 }
 
 export const createRedial = <L>(
@@ -32,6 +34,7 @@ export const createRedial = <L>(
   let refusedSince: number | null = null
   let fruitless = 0
   let why: DroverError | null = null
+  let opening: Promise<L> | null = null
 
   /** Throws unless another try is of use. */
   const judge = (error: unknown): DroverError => {
@@ -55,7 +58,9 @@ export const createRedial = <L>(
         }
         number += 1
         try {
-          const link = await Promise.race([open(number), aborted])
+          opening = open(number)
+          const link = await Promise.race([opening, aborted])
+          opening = null
           isFirst = false
           return { link, number }
         } catch (error) {
@@ -67,6 +72,10 @@ export const createRedial = <L>(
       why = error
       lastHeard = Math.max(lastHeard, heardAt)
       fruitless = progress ? 0 : fruitless + 1
+    },
+    async late(waitMs) {
+      const link = await Promise.race([opening?.catch(() => null) ?? null, clock.sleep(waitMs).then(() => null)])
+      return link === null ? null : { link, number }
     },
   }
 }

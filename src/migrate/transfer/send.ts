@@ -2,9 +2,9 @@ import type { TLSSocket } from 'node:tls'
 import type { SendSpec, TransferResult } from '../transfer.ts'
 import { awaitGo, dial, firstDial, laterDial } from './connect.ts'
 import { asStreamFailure, isLost } from './failure.ts'
-import { controlFrame, headerBytes } from './frames.ts'
+import { controlFrame, headerBytes, helloFrame } from './frames.ts'
 import { closeGently } from './link.ts'
-import { createRedial, defaultPatienceMs } from './redial.ts'
+import { createRedial, defaultPatienceMs, type Redial } from './redial.ts'
 import { createReplayWindow, windowBytes } from './replay-window.ts'
 import { secureAsSender } from './secure.ts'
 import { type SendSession, sendOver } from './send-link.ts'
@@ -54,6 +54,7 @@ export const sendSecurely = async (spec: SendSpec, task: Task, open = dialSecure
   } catch (error) {
     const failure = asStreamFailure(error, `sending to host ${spec.peerHostId}`)
     await source.command.kill()
+    if (link === null && !isLost(error)) link = await introduceLate(redial, window.key)
     if (link !== null) {
       if (link.writable) link.write(controlFrame('failure', Buffer.from(failure.message.slice(0, 4000))))
       await closeGently(link)
@@ -61,6 +62,14 @@ export const sendSecurely = async (spec: SendSpec, task: Task, open = dialSecure
     throw failure
   }
 }
+
+/** Called off in the middle of a dial: the other end may already take itself for connected, and would wait for long. */
+const introduceLate = async (redial: Redial<TLSSocket>, key: Uint8Array): Promise<TLSSocket | null> => {
+  const late = await redial.late(lastWordsMs)
+  late?.link.on('error', () => {}).write(helloFrame(key, late.number))
+  return late?.link ?? null
+}
+const lastWordsMs = 2_000
 
 const dialSecurely = async (spec: SendSpec, task: Task, number: number): Promise<TLSSocket> => {
   const times = number === 1 ? firstDial : laterDial
