@@ -103,7 +103,12 @@ export const droverTransfer =
     const cpuBefore = cpuSeconds()
     const startedAt = performance.now()
     before?.()
-    const received = await target.service.receive({ ...common, argv: receiveArgv(job), peerHostId: 'a' })
+    const received = await target.service.receive({
+      ...common,
+      argv: receiveArgv(job),
+      landing: job.into,
+      peerHostId: 'a',
+    })
     const sent = await source.service.send({
       ...common,
       argv: sendArgvOf(job),

@@ -177,6 +177,11 @@ export interface StreamFacet {
   readonly format: string
   /** The newest version of the format that this pool reads and writes, and all before it; absent: 1. */
   readonly version?: number
+  /**
+   * A directory on the file system that received streams are written to, when that keeps much of them in memory: it is synced again and
+   * again while one comes in, so that the end, for which writers wait, need not wait for all of it.
+   */
+  readonly landing?: string
   /** Full without a base. Both are snapshots of this volume. @param version what the other pool reads */
   sendCommand(id: VolumeId, snapshot: string, base: string | null, version?: number): Argv | Promise<Argv>
   /**

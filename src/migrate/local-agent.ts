@@ -265,10 +265,11 @@ const startReceive = async (
   if (sessions.has(args.sessionId)) return
   // An earlier try of this move, whose control role died, may still be writing into the place we are about to clear.
   await sessions.abortAll(args.moveId)
-  const transfer = await startWithin(await target.prepareReceive(args), (argv) =>
+  const transfer = await startWithin(await target.prepareReceive(args), (argv, landing) =>
     transfers.receive({
       sessionId: args.sessionId,
       argv,
+      ...(landing === undefined ? {} : { landing }),
       peerHostId: args.sourceHostId,
       plain: args.plain,
       patienceMs: args.patienceMs,

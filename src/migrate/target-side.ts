@@ -111,8 +111,9 @@ export class TargetSide {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
       if (args.stream === 'tree') return this.#prepareTree(args, held)
-      const argv = await streamsOf(held.backend).prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
-      return (use) => use(argv)
+      const streams = streamsOf(held.backend)
+      const argv = await streams.prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
+      return (use) => use(argv, streams.landing)
     })
   }
 

@@ -41,6 +41,8 @@ export interface TlsIdentity {
 export interface ReceiveSpec {
   readonly sessionId: string
   readonly argv: Argv
+  /** A directory whose file system is synced again and again while the stream comes in. */
+  readonly landing?: string
   /** Host id that the peer's certificate must carry (CN). */
   readonly peerHostId: string
   /** True on a trusted link: plain, the socket handed to the command. */

@@ -38,6 +38,10 @@ export class Streams implements StreamFacet {
     return this.#version
   }
 
+  get landing(): string {
+    return this.#layout.where
+  }
+
   async open(): Promise<void> {
     this.#version = await streamVersion(this.#command)
   }

@@ -4,6 +4,7 @@ import { systemClock } from '../../lib/clock.ts'
 import type { ReceiveSpec, SendSpec, TlsIdentity, TransferResult } from '../transfer.ts'
 import { type Arrivals, createArrivals } from './arrivals.ts'
 import { streamFailed } from './failure.ts'
+import { flushing } from './flushing.ts'
 import type { Channel, Order, Report } from './ipc.ts'
 import { receivePlainly, sendPlainly } from './plain.ts'
 import { receiveSecurely } from './receive.ts'
@@ -71,14 +72,19 @@ const send = (spec: SendSpec, identity: TlsIdentity) =>
   begin((task) => (spec.plain ? sendPlainly(spec, task) : sendSecurely(spec, task)), identity)
 
 const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
-  begin(async (task, { arrivals }) => {
-    const data = await Promise.race([arrivals.data.first, task.aborted])
-    if (!spec.plain) return receiveSecurely(spec, arrivals.data, task)
-    const status = await Promise.race([arrivals.status.first, task.aborted])
-    // It counts what its command reads, and must not count the rehearsal's.
-    await rehearsal
-    return receivePlainly(spec, { data, status }, task)
-  }, identity)
+  begin(
+    (task, { arrivals }) => flushing(spec.landing, task, (flushed) => receiveOrder(spec, flushed, arrivals)),
+    identity,
+  )
+
+const receiveOrder = async (spec: ReceiveSpec, task: Task, arrivals: Job['arrivals']): Promise<TransferResult> => {
+  const data = await Promise.race([arrivals.data.first, task.aborted])
+  if (!spec.plain) return receiveSecurely(spec, arrivals.data, task)
+  const status = await Promise.race([arrivals.status.first, task.aborted])
+  // It counts what its command reads, and must not count the rehearsal's.
+  await rehearsal
+  return receivePlainly(spec, { data, status }, task)
+}
 
 const takeSocket = (channel: Channel, connection: number, socket: Socket): void => {
   // Until its reader takes it over nobody else listens for a reset.

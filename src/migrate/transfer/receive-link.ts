@@ -5,6 +5,7 @@ import { createFrameParser, parseEnd, parseHello } from './frames.ts'
 import { sessionTimes, watchLink } from './link.ts'
 import { formatMessage } from './messages.ts'
 import { unpack } from './packing.ts'
+import { readInto } from './read-into.ts'
 import type { ArrivingStream } from './stream-arrival.ts'
 import type { Task } from './task.ts'
 
@@ -84,12 +85,14 @@ export const arriveOver = (
       else if (kind !== 'alive') throw new Error(`the peer sent ${kind} out of order`)
     },
   })
+  let stopped = false
   const stop = () => {
     clearTimeout(helloTimer)
     watch.release()
-    link.off('data', onData)
+    stopped = true
   }
-  const onData = (piece: Buffer) => {
+  const onPiece = (piece: Buffer) => {
+    if (stopped) return
     watch.heard()
     on.came(piece.length)
     try {
@@ -102,7 +105,7 @@ export const arriveOver = (
       if (stream !== null) failed.reject(failure)
     }
   }
-  link.on('data', onData)
+  readInto(link, onPiece)
   return {
     accepted: accepted.promise,
     broken: watch.broken,
