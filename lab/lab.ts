@@ -37,6 +37,8 @@ export interface LabOptions {
   readonly poolBytes?: number
   /** What that pool is: a btrfs, or a directory for files with a file system each, on an xfs that shares extents. Default btrfs. */
   readonly poolKind?: PoolKind | ((host: LabHost) => PoolKind)
+  /** Another pool beside it, as large, of this kind, at /srv/second. Default: none. */
+  readonly secondKind?: PoolKind
   /** Loaded into each engine. Default busybox. */
   readonly images?: readonly ImageName[]
   /** The lab belongs to this process: `sweep` takes it down once that has ended. Default true. */
@@ -175,7 +177,11 @@ export class Lab {
         await plugIn(switchRef, init, host.name, host.address, record.prefixLength)
         await host.startEngine()
         for (const image of options.images ?? ['busybox']) await loadImage(host, image)
-        if (options.poolBytes !== undefined) await makePool(host, options.poolBytes, kindOf(host, options))
+        const { poolBytes, secondKind } = options
+        if (poolBytes !== undefined) await makePool(host, '/srv/pool', poolBytes, kindOf(host, options))
+        if (poolBytes !== undefined && secondKind !== undefined) {
+          await makePool(host, '/srv/second', poolBytes, secondKind)
+        }
         if (options.vold !== false) await host.startVold(voldFlags(host, options))
       }),
     )
@@ -185,6 +191,7 @@ export class Lab {
 
 const voldFlags = (host: LabHost, options: LabOptions): readonly string[] => [
   ...(options.poolBytes === undefined ? [] : ['--pool', `${kindOf(host, options)}:/srv/pool`]),
+  ...(options.secondKind === undefined ? [] : ['--pool', `${options.secondKind}:/srv/second`]),
   ...(typeof options.voldFlags === 'function' ? options.voldFlags(host) : (options.voldFlags ?? [])),
 ]
 
@@ -194,11 +201,12 @@ const kindOf = (host: LabHost, { poolKind = 'btrfs' }: LabOptions): PoolKind =>
 const engineConfiguration = (lab: string, host: string): string =>
   JSON.stringify({ 'exec-opts': ['native.cgroupdriver=cgroupfs'], 'cgroup-parent': cgroupParent(lab, host) })
 
-const makePool = async (host: LabHost, bytes: number, kind: PoolKind): Promise<void> => {
-  await host.exec(['mkdir', '-p', '/srv/pool'])
-  await host.exec(['truncate', '--size', String(bytes), '/srv/pool.img'])
-  await host.exec(kind === 'btrfs' ? ['mkfs.btrfs', '--quiet', '/srv/pool.img'] : ['mkfs.xfs', '-q', '/srv/pool.img'])
-  await host.exec(['mount', '-o', 'loop,nodiscard', '/srv/pool.img', '/srv/pool'])
+const makePool = async (host: LabHost, path: string, bytes: number, kind: PoolKind): Promise<void> => {
+  const image = `${path}.img`
+  await host.exec(['mkdir', '-p', path])
+  await host.exec(['truncate', '--size', String(bytes), image])
+  await host.exec(kind === 'btrfs' ? ['mkfs.btrfs', '--quiet', image] : ['mkfs.xfs', '-q', image])
+  await host.exec(['mount', '-o', 'loop,nodiscard', image, path])
 }
 
 const clear = async (name: string): Promise<void> => {

@@ -216,8 +216,9 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         logger,
         controlHostId: () => identity().controlHostId,
         expectsImage: async (id, move) => {
-          const record = isId(id) ? (await host.held(volumeId(id)))?.record : undefined
-          return record?.moveId === move && (record.role === 'receiving' || record.role === 'prepared')
+          const copies = isId(id) ? await host.copies(volumeId(id)) : []
+          const inMove = copies.find(({ record }) => record.moveId === move)?.record
+          return inMove?.role === 'receiving' || inMove?.role === 'prepared'
         },
         loadImage: (tar, id, name) => runtime.loadImage(tar, id, name),
       }),

@@ -66,8 +66,11 @@ export const resizeVolumeBody = z.strictObject({ sizeBytes: bytes }).openapi('Re
 
 export const startMoveBody = z
   .strictObject({
-    to: z.string().openapi({ description: 'name of the target host' }),
-    pool: z.string().optional(),
+    to: z
+      .string()
+      .optional()
+      .openapi({ description: 'name of the target host; without it the volume goes to another pool of its own host' }),
+    pool: z.string().optional().openapi({ description: 'on the target' }),
     quiesce: z.enum(['stop', 'pause']).default('stop'),
     containers: z.enum(['move', 'stop', 'refuse']).default('move'),
     maxDowntimeMs: milliseconds.optional(),
@@ -92,6 +95,7 @@ export const startMoveBody = z
 export const startGroupBody = startMoveBody
   .omit({ onlyIdle: true })
   .extend({
+    to: z.string().openapi({ description: 'name of the target host' }),
     group: z.string().min(1).openapi({
       description: 'label of the volumes, KEY=VALUE or KEY; all of them move as one, cut at a single point',
     }),

@@ -14,7 +14,7 @@ import { fields } from './table.ts'
 
 interface MoveOptions {
   readonly group?: string
-  readonly to: string
+  readonly to?: string
   readonly pool?: string
   readonly maxDowntime?: number
   readonly quiesce?: string
@@ -36,10 +36,10 @@ const pathOf = (id: string): string => `/v1/moves/${segment(id)}`
 export const addMoveCommands = (program: Command, run: Run): void => {
   program
     .command('move')
-    .description('move a volume, and the containers that use it, to another host')
+    .description('move a volume, and the containers that use it, to another host, or to another pool of its host')
     .argument('[name]', '', checkVolumeName)
     .option('--group <label>', 'instead of a name: all volumes with the label KEY=VALUE or KEY, cut at a single point')
-    .requiredOption('--to <host>', 'where to')
+    .option('--to <host>', 'where to; left out, and with --pool: within its host')
     .option('--pool <pool>', 'on the target, as vol pools names it')
     .option('--max-downtime <time>', 'stop, and let the writer go on, rather than take longer', parseDuration)
     .addOption(new Option('--quiesce <how>', 'how the writers are stilled (default: stop)').choices(['stop', 'pause']))
@@ -59,6 +59,12 @@ export const addMoveCommands = (program: Command, run: Run): void => {
       run(async (context, name: string | undefined, options: MoveOptions) => {
         if ((name === undefined) === (options.group === undefined)) {
           throw new DroverError('BAD_REQUEST', 'name a volume, or with --group a label; one of the two')
+        }
+        if (options.to === undefined && (name === undefined || options.pool === undefined)) {
+          throw new DroverError(
+            'BAD_REQUEST',
+            'name a host with --to, or for one volume another pool of its host with --pool',
+          )
         }
         if (name === undefined) return moveGroup(context, options)
         const path = `/v1/volumes/${segment(name)}/moves`
@@ -147,8 +153,8 @@ const moveGroup = async (context: Context, options: MoveOptions): Promise<number
 }
 
 const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => ({
-  to,
   ...given({
+    to,
     pool,
     quiesce,
     containers,

@@ -1,6 +1,6 @@
 import type { MoveView } from '../control/control.ts'
 import { DroverError } from '../domain/errors.ts'
-import { isEnded } from '../domain/move.ts'
+import { isEnded, isWithinHost } from '../domain/move.ts'
 import { formatDuration, formatSize } from '../domain/units.ts'
 import { type Context, segment, show } from './context.ts'
 import { failureOf } from './failure.ts'
@@ -142,7 +142,10 @@ export const summary = (move: MoveView): string => {
     move.downtimeMs === null ? 'no downtime: no container ran on it' : `downtime ${describeDowntime(move)}`
   const took = formatDuration(Date.parse(move.endedAt ?? move.startedAt) - Date.parse(move.startedAt))
   const content = move.verification == null ? '' : `, ${receipt(move.verification)}`
-  return `moved ${move.volumeName} from ${move.from} to ${move.to}: ${formatSize(move.totalBytes)} in ${rounds}, ${took}, ${downtime}${content}`
+  const way = isWithinHost(move)
+    ? `from ${move.sourcePool} to ${move.targetPool} on ${move.to}`
+    : `from ${move.from} to ${move.to}`
+  return `moved ${move.volumeName} ${way}: ${formatSize(move.totalBytes)} in ${rounds}, ${took}, ${downtime}${content}`
 }
 
 /** Measured, and as it was forecast. */

@@ -231,6 +231,9 @@ export const createControlService = (given: ControlServiceParts): ControlService
       answer?.holding ? [{ host, holding: answer.holding }] : [],
     )
     const owner = found.find(({ host }) => host.id === volume.ownerHostId)
+    const copies = found.flatMap(({ host, holding }) =>
+      [holding, ...(holding.beside ?? [])].map((copy) => ({ host, copy })),
+    )
     const users =
       owner === undefined ? [] : await agent(owner.host).users({ volumeName: volume.name }).catch(ignoreEngine)
     const move = volume.openMoveId === null ? null : await store.move(volume.openMoveId)
@@ -238,14 +241,14 @@ export const createControlService = (given: ControlServiceParts): ControlService
       ...(await volumeView(volume, owner?.holding.usedBytes ?? null)),
       mounted: owner?.holding.mounted ?? false,
       containers: users.map(({ name, state }) => ({ name, state })),
-      snapshots: found.flatMap(({ host, holding }) =>
-        holding.snapshots.map(({ name, createdAt }) => ({ host: host.name, name, createdAt })),
+      snapshots: copies.flatMap(({ host, copy }) =>
+        copy.snapshots.map(({ name, createdAt }) => ({ host: host.name, name, createdAt })),
       ),
-      replicas: found
-        .filter(({ host }) => host.id !== volume.ownerHostId)
-        .map(({ host, holding }) => replicaView(host, holding)),
+      replicas: copies
+        .filter(({ host, copy }) => host.id !== volume.ownerHostId || copy !== owner?.holding)
+        .map(({ host, copy }) => replicaView(host, copy)),
       holders: found.flatMap(({ host, holding }) => holding.holders.map((holder) => ({ host: host.name, ...holder }))),
-      partials: found.flatMap(({ host, holding }) => holding.partials.map((name) => ({ host: host.name, name }))),
+      partials: copies.flatMap(({ host, copy }) => copy.partials.map((name) => ({ host: host.name, name }))),
       unreachable: [...holdings].flatMap(([host, answer]) => (answer === null ? [host.name] : [])),
       move: move === null ? null : await moveView(move),
     }
@@ -377,7 +380,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
   }
 }
 
-const replicaView = (host: Host, { record }: Holding) => ({
+const replicaView = (host: Host, { record }: Pick<Holding, 'record'>) => ({
   host: host.name,
   pool: record.pool,
   role: record.role,

@@ -64,6 +64,9 @@ export interface MoveView extends MoveRecord {
   readonly totalBytes: number
 }
 
+/** Without a host: to another pool of the owner's. */
+export type AskedMove = Omit<MoveRequest, 'to'> & { readonly to?: string | undefined }
+
 /** What `--dry-run` prints. */
 export interface MovePlan {
   readonly volume: string
@@ -130,9 +133,9 @@ export interface Control {
   /** `force`: also when stopped containers refer to it; never while it is mounted by a running one. */
   removeVolume(name: string, options: { force: boolean; ifVersion?: number | undefined }): Promise<void>
   resizeVolume(name: string, sizeBytes: number, options: { ifVersion?: number | undefined }): Promise<VolumeView>
-  planMove(name: string, request: MoveRequest): Promise<MovePlan>
+  planMove(name: string, request: AskedMove): Promise<MovePlan>
   /** Refuses before anything is touched, or journals the move and runs it in the background. */
-  startMove(name: string, request: MoveRequest): Promise<MoveView>
+  startMove(name: string, request: AskedMove): Promise<MoveView>
   /** All volumes with the label that are not there yet, as `KEY=VALUE` or `KEY`; the plans in the order of names. */
   planGroup(label: string, request: MoveRequest): Promise<MovePlan[]>
   /** They move as one: cut at a single point, committed or undone together. */

@@ -95,8 +95,7 @@ const ofJournal = async (store: Store, host: Host, recall: Recall, journal: Jour
     return (await isAwaited(store, move)) ? null : { ...found, what, fix: { carriedFor: move } }
   }
   const what = `the ${side}'s journal of move ${id} of volume ${volumeName}`
-  const record = recall.records.find(({ volumeId }) => volumeId === command.volumeId)
-  if (record?.moveId === id) return null
+  if (recall.records.some(({ volumeId, moveId }) => volumeId === command.volumeId && moveId === id)) return null
   const ending = await endingOf(store, recall, id)
   if (ending === 'ended') return { ...found, what: `${what}, which has ended`, fix: { journal } }
   if (ending === 'open') return null
@@ -127,8 +126,8 @@ const ofRemain = async (
   if (remain.kind === 'verification') return ofVerification(store, host, recall, isVerified, remain)
   if (remain.kind === 'live') return fixed(`a live dataset of the replica of volume ${remain.volumeId}`, 'remove it')
   if (remain.kind === 'mount') {
-    const record = recall.records.find(({ volumeId }) => volumeId === remain.volumeId)
-    if (record?.role === 'replica' && record.moveId === null)
+    const records = recall.records.filter(({ volumeId }) => volumeId === remain.volumeId)
+    if (records.length > 0 && records.every(({ role, moveId }) => role === 'replica' && moveId === null))
       return fixed(`${remain.path} is mounted, and the volume is not owned there`, 'unmount it')
     return byHand(
       'mount',

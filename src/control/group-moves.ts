@@ -117,8 +117,8 @@ export const startMembers = async (
     found.map(({ volume }) => volume),
     (volume, epoch, returnEpoch) => {
       const { observed, member, id } = drawn.find((other) => other.observed.volume.id === volume.id) ?? lead
-      const { request, returnOf } = member
-      return { ...newMove(parts, id, observed, request, epoch, returnEpoch), groupId: lead.id, returnOf }
+      const { returnOf } = member
+      return { ...newMove(parts, id, observed, epoch, returnEpoch), groupId: lead.id, returnOf }
     },
   )
   if (first === undefined) throw new DroverError('INTERNAL', 'a group of no moves has begun')

@@ -23,7 +23,7 @@ export const checkLostTarget = async (parts: ControlParts, move: MoveRecord): Pr
   if (answer !== null) {
     throw new DroverError('BAD_REQUEST', `host ${target.name} answers, it is not lost; move ${move.id} goes on`)
   }
-  const held = await parts.agent(source).holding({ volumeId: move.volumeId })
+  const held = await parts.agent(source).holding({ volumeId: move.volumeId, pool: move.sourcePool })
   checkWholeOnSource(move, source.name, held?.record ?? null)
   await parts.mayWrite()
 }

@@ -10,12 +10,14 @@ import type { SourceObservation, TargetReport } from '../migrate/agent.ts'
 import { learnDowntime, pastMoves } from '../migrate/forecast.ts'
 import type { Mover } from '../migrate/mover.ts'
 import { commonBase, makePlan, type Plan } from '../migrate/plan.ts'
-import type { MovePlan } from './control.ts'
+import type { AskedMove, MovePlan } from './control.ts'
 import { hostByName, volumeByName } from './lookup.ts'
 import type { ControlParts } from './parts.ts'
 import { checkKnown, checkNoMove } from './volumes-control.ts'
 
 export interface Observed {
+  /** With the host that was meant. */
+  readonly request: MoveRequest
   readonly volume: Volume
   readonly from: Host
   readonly to: Host
@@ -31,26 +33,25 @@ export interface Observed {
 export const observe = async (
   parts: ControlParts,
   name: string,
-  request: MoveRequest,
+  asked: AskedMove,
   alongside: readonly string[] | null = [],
   returnOf: MoveId | null = null,
 ): Promise<Observed> => {
   const volume = await volumeByName(parts.store, name)
-  const to = await hostByName(parts.store, request.to)
   const from = await parts.hostById(volume.ownerHostId)
+  const to = asked.to === undefined ? from : await hostByName(parts.store, asked.to)
+  const request: MoveRequest = { ...asked, to: to.name }
   checkKnown(volume)
   if (volume.state !== 'ready') {
     throw new DroverError('VOLUME_UNKNOWN', `volume ${name} is ${volume.state}; it cannot be moved`)
   }
-  if (to.id === from.id) {
-    throw new DroverError('MOVE_TO_ITSELF', `volume ${name} is on host ${to.name} already; name another host`)
-  }
+  checkWhereTo(volume, from, to, asked)
   checkNoMove(volume)
   const source = await parts
     .agent(from)
     .observe({ volumeId: volume.id, volumeName: name, alongside: alongside ?? [], returnOf })
   const carries = request.containers === 'move' && !request.onlyIdle && alongside !== null
-  const specs = carries ? source.specs : []
+  const specs = carries && to.id !== from.id ? source.specs : []
   const target = await parts
     .agent(to)
     .checkTarget({ volumeId: volume.id, pool: request.pool ?? null, specs, dropMounts: request.dropMounts })
@@ -71,10 +72,35 @@ export const observe = async (
       await pastMoves(parts.store, volume.id),
     ),
   })
-  return { volume, from, to, source, target, plan }
+  return { request, volume, from, to, source, target, plan }
 }
 
-export const planMove = async (parts: ControlParts, name: string, request: MoveRequest): Promise<MovePlan> =>
+/** @throws MOVE_TO_ITSELF, BAD_REQUEST */
+const checkWhereTo = ({ name, pool }: Volume, from: Host, to: Host, asked: AskedMove): void => {
+  if (asked.to === undefined && asked.pool === undefined) {
+    throw new DroverError(
+      'BAD_REQUEST',
+      `where volume ${name} goes is missing; name a host with --to, or another pool of its host with --pool`,
+    )
+  }
+  if (to.id !== from.id) return
+  if (asked.pool === undefined) {
+    throw new DroverError(
+      'MOVE_TO_ITSELF',
+      `volume ${name} is on host ${to.name} already; name another host, or with --pool another pool`,
+    )
+  }
+  if (asked.pool === pool) {
+    throw new DroverError('MOVE_TO_ITSELF', `volume ${name} is in pool ${pool} on host ${to.name} already`)
+  }
+  if (asked.verify !== true) return
+  throw new DroverError(
+    'BAD_REQUEST',
+    `the two copies of volume ${name} on host ${to.name} cannot be compared yet; leave --verify out, each round is proved as it arrives`,
+  )
+}
+
+export const planMove = async (parts: ControlParts, name: string, request: AskedMove): Promise<MovePlan> =>
   planView(await observe(parts, name, request))
 
 export const planView = ({ volume, from, to, source, target, plan }: Observed): MovePlan => ({
@@ -94,14 +120,14 @@ export const startMove = async (
   parts: ControlParts,
   mover: Mover,
   name: string,
-  request: MoveRequest,
+  request: AskedMove,
   returnOf: MoveId | null = null,
 ): Promise<MoveRecord> => {
   await parts.mayWrite()
   const observed = await observe(parts, name, request, [], returnOf)
   const id = moveId(ulid(parts.clock.now()).toLowerCase())
   const move = await parts.store.beginMove(observed.volume, (epoch, returnEpoch) => ({
-    ...newMove(parts, id, observed, request, epoch, returnEpoch),
+    ...newMove(parts, id, observed, epoch, returnEpoch),
     returnOf,
   }))
   await parts.emit('move.started', { move: id, volume: name, from: observed.from.name, to: observed.to.name, returnOf })
@@ -112,8 +138,7 @@ export const startMove = async (
 export const newMove = (
   parts: ControlParts,
   id: MoveId,
-  { volume, from, to, target, plan }: Observed,
-  request: MoveRequest,
+  { request, volume, from, to, target, plan }: Observed,
   epoch: Epoch,
   returnEpoch: Epoch,
 ): MoveRecord => ({

@@ -4,7 +4,7 @@ import { asDroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { HostId, MoveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
-import { isEnded } from '../domain/move.ts'
+import { carriesContainers, isEnded, isWithinHost } from '../domain/move.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, MoveCommand } from '../migrate/agent.ts'
@@ -108,8 +108,11 @@ export class Reconciler {
     const newest = await this.#store.moves({ limit: refusalsLookedAt })
     return newest.filter(
       // One that was made anew of what the hosts know, and whose other end nobody knew, has its source at both ends.
-      ({ id, state, sourceHostId, targetHostId }) =>
-        state === 'aborted' && targetHostId === host.id && sourceHostId !== host.id && !this.#refused.has(id),
+      (move) =>
+        move.state === 'aborted' &&
+        move.targetHostId === host.id &&
+        (move.sourceHostId !== host.id || isWithinHost(move)) &&
+        !this.#refused.has(move.id),
     )
   }
 
@@ -141,10 +144,12 @@ export class Reconciler {
   }
 
   async #ended(host: Host, agent: Agent, record: DatasetRecord, move: MoveRecord, command: MoveCommand): Promise<void> {
+    const isWithin = isWithinHost(move)
     if (move.state === 'aborted') {
       // Also where a recovered row does not know its target.
-      if (host.id !== move.sourceHostId) await agent.refuseTarget(command)
-      if (host.id === move.sourceHostId) {
+      const isSource = isWithin ? record.pool !== move.targetPool : host.id === move.sourceHostId
+      if (!isSource) await agent.refuseTarget(command)
+      if (isSource) {
         const volume = await this.#store.volume(move.volumeId)
         const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : record.epoch
         await agent.undoSource({ ...command, ownerEpoch, abortStored: true })
@@ -152,11 +157,12 @@ export class Reconciler {
       return
     }
     const base = move.finalSnapshot
-    if (base !== null && host.id !== move.targetHostId && record.role === 'released') {
+    const isTarget = host.id === move.targetHostId && (!isWithin || record.pool === move.targetPool)
+    if (base !== null && !isTarget && record.role === 'released') {
       const keepUntil = new Date(this.#clock.now() + 24 * 3_600_000).toISOString()
-      await agent.retire({ ...command, base, keepUntil, carried: move.request.containers === 'move' })
+      await agent.retire({ ...command, base, keepUntil, carried: carriesContainers(move) })
     }
-    if (base !== null && host.id === move.targetHostId && record.role === 'owner')
+    if (base !== null && isTarget && record.role === 'owner')
       await agent.finishTarget({ ...command, base, forReturn: move.returnDue || move.returnedBy !== null })
   }
 

@@ -2,6 +2,7 @@ import type { Epoch } from '../domain/dataset.ts'
 import type { HostId, MoveId } from '../domain/ids.ts'
 import { atBegin, isEnded, type MoveRecord } from '../domain/move.ts'
 import type { MoveCommand } from '../migrate/agent.ts'
+import { commandOf } from '../migrate/move-context.ts'
 import type { Copy, Facts } from './recover-facts.ts'
 
 export interface RecoveredMove {
@@ -17,21 +18,26 @@ export const commandIn = (facts: Facts, copy: Copy, moveId: MoveId): MoveCommand
   const noted = facts.journal(moveId, 'source') ?? facts.journal(moveId, 'target')
   if (noted !== null) return noted.note.command
   const stored = facts.move(moveId)
-  const epoch = stored?.epoch ?? record.seen
+  if (stored !== null) return commandOf(stored)
+  const epoch = record.seen
   const heard = facts.heardOn(host.id, record.volumeId)
   return {
     volumeId: record.volumeId,
     volumeName: record.name,
     moveId,
     epoch,
-    returnEpoch: stored?.returnEpoch ?? Math.max(heard, epoch + 1),
+    returnEpoch: Math.max(heard, epoch + 1),
   }
 }
 
 /** It wrote `owner` at the move's own epoch: the move has to be finished, not undone. */
 const tookOver = (facts: Facts, { host, record }: Copy, moveId: MoveId): boolean => {
-  if (record.role !== 'owner' || facts.journal(moveId, 'source')?.hostId === host.id) return false
-  return record.epoch === commandIn(facts, { host, record }, moveId).epoch
+  if (record.role !== 'owner') return false
+  const noted = facts.journal(moveId, 'source')
+  // Within one host the journal is there too, and tells the pool that it is of.
+  const { oneHost, sourcePool, epoch } = commandIn(facts, { host, record }, moveId)
+  if (noted?.hostId === host.id && (oneHost !== true || sourcePool === record.pool)) return false
+  return record.epoch === epoch
 }
 
 /**
@@ -107,7 +113,7 @@ const undone = (now: string) => ({
 const sourceOf = (facts: Facts, target: Copy, moveId: MoveId): HostId | null => {
   const copy = facts
     .copies(target.record.volumeId)
-    .find(({ host, record }) => host.id !== target.host.id && record.moveId === moveId)
+    .find((other) => other.record !== target.record && other.record.moveId === moveId)
   return copy?.host.id ?? facts.journal(moveId, 'source')?.hostId ?? facts.move(moveId)?.sourceHostId ?? null
 }
 
@@ -128,7 +134,7 @@ const likelySource = (facts: Facts, { host, record }: Copy, moveId: MoveId): Hos
 const otherEnd = (facts: Facts, source: Copy, moveId: MoveId): HostId => {
   const copy = facts
     .copies(source.record.volumeId)
-    .find(({ host, record }) => host.id !== source.host.id && record.moveId === moveId)
+    .find((other) => other.record !== source.record && other.record.moveId === moveId)
   const noted = facts.journal(moveId, 'source')?.note.targetHostId ?? facts.journal(moveId, 'target')?.hostId
   return copy?.host.id ?? noted ?? facts.move(moveId)?.targetHostId ?? source.host.id
 }
@@ -145,16 +151,15 @@ const moveOf = (
   if (stored !== null) return stored
   const { record } = copy
   const { epoch, returnEpoch, returnOf } = commandIn(facts, copy, moveId)
-  const poolOn = (id: HostId) =>
-    facts.copies(record.volumeId).find(({ host }) => host.id === id)?.record.pool ?? facts.host(id)?.pools[0] ?? ''
+  const { sourcePool, targetPool } = poolsOf(facts, copy, moveId, ends)
   return {
     ...atBegin,
     id: moveId,
     volumeId: record.volumeId,
     volumeName: record.name,
     ...ends,
-    sourcePool: poolOn(ends.sourceHostId),
-    targetPool: poolOn(ends.targetHostId),
+    sourcePool,
+    targetPool,
     epoch,
     returnEpoch,
     returnOf: returnOf ?? null,
@@ -172,6 +177,29 @@ const moveOf = (
     startedAt: now,
   }
 }
+
+/** As somebody journaled them, or as the records there say; empty: nobody knows. */
+const poolsOf = (
+  facts: Facts,
+  copy: Copy,
+  moveId: MoveId,
+  { sourceHostId, targetHostId }: { sourceHostId: HostId; targetHostId: HostId },
+): { sourcePool: string; targetPool: string } => {
+  const noted = commandIn(facts, copy, moveId)
+  const poolOn = (id: HostId, isTarget: boolean) => {
+    const there = facts.copies(copy.record.volumeId).filter(({ host }) => host.id === id)
+    const inMove = there.filter(({ record }) => record.moveId === moveId)
+    const ofSide = inMove.find((other) => isOfTarget(facts, other, moveId) === isTarget)
+    return (ofSide ?? (there.length === 1 ? there[0] : undefined))?.record.pool ?? ''
+  }
+  return {
+    sourcePool: noted.sourcePool ?? poolOn(sourceHostId, false),
+    targetPool: noted.targetPool ?? poolOn(targetHostId, true),
+  }
+}
+
+const isOfTarget = (facts: Facts, copy: Copy, moveId: MoveId): boolean =>
+  asTarget.includes(copy.record.role) || tookOver(facts, copy, moveId)
 
 const groupIdOf = (facts: Facts, moveId: MoveId): { groupId?: MoveId } => {
   const group = facts.journal(moveId, 'source')?.note.group

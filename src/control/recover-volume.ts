@@ -160,7 +160,7 @@ const takenWithGroup = (facts: Facts, source: Copy, target: Copy, moveId: MoveId
 }
 
 const targetOf = (facts: Facts, id: VolumeId, source: Copy, moveId: MoveId): HostId | null => {
-  const other = facts.copies(id).find((copy) => copy.host.id !== source.host.id && copy.record.moveId === moveId)
+  const other = facts.copies(id).find((copy) => copy.record !== source.record && copy.record.moveId === moveId)
   const target = facts.journal(moveId, 'target')
   const noted = facts.journal(moveId, 'source')?.note.targetHostId
   return noted ?? other?.host.id ?? target?.hostId ?? facts.move(moveId)?.targetHostId ?? null

@@ -134,4 +134,18 @@ export const atBegin = {
   version: 1,
 } as const satisfies Partial<MoveRecord>
 
+/** From one pool of a host to another of the same host. A row whose other end nobody knew any more has its source at both ends. */
+export const isWithinHost = (
+  move: Pick<MoveRecord, 'sourceHostId' | 'targetHostId' | 'sourcePool' | 'targetPool'>,
+): boolean => move.sourceHostId === move.targetHostId && move.sourcePool !== move.targetPool
+
+/** The containers are made on the target and removed from the source. Of a group its lead has them; within a host they stay. */
+export const carriesContainers = (move: MoveRecord): boolean =>
+  movesContainers(move) && !isWithinHost(move) && (move.groupId ?? move.id) === move.id
+
+/** Within a host they are started again upon the new copy. */
+export const restartsContainers = (move: MoveRecord): boolean => movesContainers(move) && isWithinHost(move)
+
+const movesContainers = ({ request }: MoveRecord): boolean => request.containers === 'move' && !request.onlyIdle
+
 export const isEnded = (move: MoveRecord): boolean => move.state === 'done' || move.state === 'aborted'

@@ -26,6 +26,11 @@ export interface MoveCommand {
   readonly returnEpoch: Epoch
   /** The move that this one takes back: its containers go back as they were. */
   readonly returnOf?: MoveId | null | undefined
+  /** Which copy each side is about, where a host holds several; left out: the one that counts. */
+  readonly sourcePool?: string | undefined
+  readonly targetPool?: string | undefined
+  /** Both sides are on one host. */
+  readonly oneHost?: true | undefined
 }
 
 /** Of a move of several volumes: all of its commands, and which of them carries the containers. */
@@ -43,6 +48,8 @@ export interface Holding {
   readonly usedBytes: number | null
   /** Who keeps it mounted or open beside the engine's containers. */
   readonly holders: readonly Holder[]
+  /** What other pools of the host hold of it. */
+  readonly beside?: readonly Pick<Holding, 'record' | 'snapshots' | 'partials'>[]
 }
 
 export interface SourceObservation {
@@ -67,8 +74,8 @@ export interface TargetReport {
   readonly intactSnapshots: readonly SnapshotRecord[]
   readonly problems: readonly CarryProblem[]
   readonly role: DatasetRecord['role'] | null
-  /** The pool of the copy that has this role. */
-  readonly heldIn?: string
+  /** What other pools of this host hold of the volume. */
+  readonly beside?: readonly { readonly pool: string; readonly role: DatasetRecord['role'] }[]
   /** A content proof found the copy here unlike the owner's. */
   readonly differs?: boolean
 }
@@ -126,7 +133,8 @@ export interface Agent {
   createVolume(args: CreateCommand): Promise<void>
   removeVolume(args: { volumeId: VolumeId; force: boolean }): Promise<void>
   resizeVolume(args: { volumeId: VolumeId; sizeBytes: number }): Promise<void>
-  holding(args: { volumeId: VolumeId }): Promise<Holding | null>
+  /** The copy in that pool; without one, the copy that counts. */
+  holding(args: { volumeId: VolumeId; pool?: string | undefined }): Promise<Holding | null>
   holdings(args: Record<string, never>): Promise<DatasetRecord[]>
   /** The highest epoch at which the volume is known here to have had an owner other than the asker; 0 when nothing is known. */
   ownedSince(args: { volumeId: VolumeId; asker: HostId }): Promise<number>
@@ -224,8 +232,11 @@ export interface Agent {
   reopenTarget(args: MoveCommand & { snapshot: string }): Promise<void>
   /** prepared, with the S that was committed -> owner at n, synced. Only after the store committed. */
   activate(args: MoveCommand & { snapshot: string }): Promise<void>
-  /** Containers get their names and policies; those that ran are started. Resolves when the engine says they run. */
-  startContainers(args: MoveCommand): Promise<{ started: number }>
+  /**
+   * Containers get their names and policies; those that ran are started. Resolves when the engine says they run. `again`: those of a move
+   * within this host, which its source side has stopped.
+   */
+  startContainers(args: MoveCommand & { again?: boolean }): Promise<{ started: number }>
   /** Null, or why they are not healthy. */
   awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }>
   /** Drops the move's own things but the base; `forReturn`: and what must be known of the containers to take them back. */
@@ -240,7 +251,7 @@ export interface Agent {
   /** Runs the operator's program, if this host has one. @throws HOOK_FAILED */
   runHook(args: HookCall): Promise<{ ran: boolean }>
   /** Resolves when the session ended, or after `waitMs` with the progress so far. */
-  transferStatus(args: { sessionId: string; waitMs: number }): Promise<TransferStatus>
+  transferStatus(args: { sessionId: string; waitMs: number; end?: 'source' | 'target' }): Promise<TransferStatus>
   abortTransfer(args: { sessionId: string }): Promise<void>
 
   // Content proofs: tree-digests.ts has the contract.

@@ -4,6 +4,7 @@ import type { ContainerRuntime } from '../containers/runtime.ts'
 import type { DatasetRecord } from '../domain/dataset.ts'
 import { asDroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
+import { KeyedMutex } from '../lib/mutex.ts'
 import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
@@ -14,10 +15,12 @@ import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableU
 import { startWithin } from './conduit.ts'
 import { dropEndedJournal, dropEndedJournals } from './ended-journals.ts'
 import { type Hooks, noHooks } from './hooks.ts'
+import { Interrupts } from './interrupts.ts'
 import { MoveJournal } from './move-journal.ts'
 import { heldIn } from './role-change.ts'
 import { sendConduit } from './send-conduit.ts'
 import { Sessions } from './sessions.ts'
+import { asSource, asTarget } from './sides.ts'
 import { SourceSide } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
 import type { TransferService } from './transfer.ts'
@@ -65,10 +68,14 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const { host, runtime, transfers, firstMount, digests, hooks = noHooks } = parts
   const fence = new Fence(host, runtime)
   const journal = new MoveJournal(host.dataDir, host.machine.files)
-  const sessions = new Sessions(host.clock)
+  /** Within one host both ends of a session are here. */
+  const sending = new Sessions(host.clock)
+  const receiving = new Sessions(host.clock)
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
-  const source = new SourceSide(host, runtime, journal, watchdog)
-  const target = new TargetSide(host, runtime, journal, firstMount)
+  const shared = { turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
+  const source = (about: Partial<MoveCommand>) =>
+    new SourceSide(asSource(host, about), runtime, journal, watchdog, shared)
+  const target = (about: Partial<MoveCommand>) => new TargetSide(asTarget(host, about), runtime, journal, firstMount)
 
   const around: Surroundings = {
     ...parts.around,
@@ -77,20 +84,28 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   }
 
   const settleAlone = async (command: MoveCommand): Promise<void> => {
-    await sessions.abortAll(command.moveId)
-    await source.settleAlone(command, (hostId, refused) => parts.agentOf(hostId).refuseTarget(refused))
+    await Promise.all([sending, receiving].map((sessions) => sessions.abortAll(command.moveId)))
+    await source(command).settleAlone(command, (hostId, refused) => parts.agentOf(hostId).refuseTarget(refused))
   }
 
-  const holding = async (held: Held): Promise<Holding> => {
-    const { backend, record } = held
-    const [snapshots, partials, mounted, usage, holders] = await Promise.all([
+  const contentOf = async ({ backend, record }: Held): Promise<Pick<Holding, 'record' | 'snapshots' | 'partials'>> => {
+    const [snapshots, partials] = await Promise.all([
       backend.snapshots?.list(record.volumeId) ?? [],
       backend.streams?.partials(record.volumeId) ?? [],
+    ])
+    return { record, snapshots, partials }
+  }
+
+  const holding = async (held: Held, others: readonly Held[]): Promise<Holding> => {
+    const { backend, record } = held
+    const [content, beside, mounted, usage, holders] = await Promise.all([
+      contentOf(held),
+      Promise.all(others.map(contentOf)),
       isMountedHere(host, held),
       backend.usage([record.volumeId]),
       holdersBeside(host, held),
     ])
-    return { record, snapshots, partials, mounted, usedBytes: usage.get(record.volumeId) ?? null, holders }
+    return { ...content, mounted, usedBytes: usage.get(record.volumeId) ?? null, holders, beside }
   }
 
   return {
@@ -102,16 +117,22 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     },
     removeVolume: (command) => removeVolume(host, runtime, command),
     resizeVolume: ({ volumeId, sizeBytes }) => resizeVolume(host, volumeId, sizeBytes),
-    holding: async ({ volumeId }) => {
-      const held = await host.held(volumeId)
-      return held === null ? null : holding(held)
+    holding: async ({ volumeId, pool }) => {
+      const copies = await host.copies(volumeId)
+      const held = pool === undefined ? copies[0] : copies.find(({ backend }) => backend.spec.text === pool)
+      return held === undefined
+        ? null
+        : holding(
+            held,
+            copies.filter((copy) => copy !== held),
+          )
     },
     holdings: async () => (await host.allHeld()).map(({ record }) => record),
     // A record's epoch is only ever that of an owner, whatever its role is now.
     ownedSince: async ({ volumeId, asker }) => {
       const entry = host.catalog.entries().find(({ id }) => id === volumeId)
       const told = entry !== undefined && entry.ownerHostId !== asker ? entry.epoch : 0
-      return Math.max((await host.held(volumeId))?.record.epoch ?? 0, told)
+      return Math.max(0, ...(await host.copies(volumeId)).map(({ record }) => record.epoch), told)
     },
     users: ({ volumeName }) => runtime.usersOf(volumeName),
     usage: ({ volumeIds }) => usageOf(host, volumeIds),
@@ -135,59 +156,67 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     certificateRequest: () => parts.certificate.request(),
     renewCertificate: ({ certPem }) => parts.certificate.renew(certPem),
 
-    observe: (args) => source.observe(args),
+    observe: (args) => source(args).observe(args),
     beginSource: async (args) => {
       transfers.warm()
-      await source.begin(args)
+      await source(args).begin(args)
     },
-    changedBytes: (args) => source.changedBytes(args),
-    snapshot: (args) => source.snapshot(args),
-    dropSnapshot: (args) => source.dropSnapshot(args),
-    send: async (args) => startSend(host, transfers, sessions, args),
+    changedBytes: (args) => source(args).changedBytes(args),
+    snapshot: (args) => source(args).snapshot(args),
+    dropSnapshot: (args) => source(args).dropSnapshot(args),
+    send: async (args) => startSend(asSource(host, args), transfers, sending, args),
     sendImage: async (args) =>
-      parts.uploadImage(args, await runtime.saveImage(args.imageName), source.signalOf(args.moveId)),
-    seal: (args) => source.seal(args),
-    quiesce: (args) => source.quiesce(args),
-    keepAlive: (args) => source.keepAlive(args),
-    release: (args) => source.release(args),
-    undoSource: (args) => source.undoSource(args, sessions.abortAll(args.moveId)),
+      parts.uploadImage(args, await runtime.saveImage(args.imageName), shared.interrupts.signal(args.moveId)),
+    seal: (args) => source(args).seal(args),
+    quiesce: (args) => source(args).quiesce(args),
+    keepAlive: (args) => source(args).keepAlive(args),
+    release: (args) => source(args).release(args),
+    undoSource: (args) => source(args).undoSource(args, sending.abortAll(args.moveId)),
     retire: async (args) => {
-      await source.retire(args)
-      await firstMount.forget(args.volumeId)
+      await source(args).retire(args)
+      if (args.oneHost !== true) await firstMount.forget(args.volumeId)
     },
 
-    checkTarget: (args) => target.check(args),
+    checkTarget: (args) => target({}).check(args),
     beginTarget: async (args) => {
       transfers.warm()
-      await target.begin(args)
+      await target({ ...args, targetPool: args.pool }).begin(args)
     },
     hasImage: ({ imageId }) => runtime.hasImage(imageId),
     receive: async (args) => {
-      await startReceive(target, transfers, sessions, args)
-      return { dataAddress: parts.dataAddress(), streamVersion: await target.streamVersion(args) }
+      await startReceive(target(args), transfers, receiving, args)
+      return { dataAddress: parts.dataAddress(), streamVersion: await target(args).streamVersion(args) }
     },
     received: async (args) => {
-      await sessions.result(args.sessionId)
-      return target.received(args)
+      await receiving.result(args.sessionId)
+      return target(args).received(args)
     },
-    prepareContainers: (args) => target.prepareContainers(args),
-    prepare: (args) => target.prepare(args),
-    reopenTarget: (args) => target.reopen(args),
-    activate: (args) => target.activate(args),
-    startContainers: (args) => target.startContainers(args),
-    awaitHealthy: (args) => target.awaitHealthy(args),
+    prepareContainers: (args) => target(args).prepareContainers(args),
+    prepare: (args) => target(args).prepare(args),
+    reopenTarget: (args) => target(args).reopen(args),
+    activate: (args) => target(args).activate(args),
+    startContainers: async ({ again, ...args }) => {
+      if (again !== true) return target(args).startContainers(args)
+      return target(args).startedAgain(args, await source(args).startAgain(args))
+    },
+    awaitHealthy: (args) => target(args).awaitHealthy(args),
     finishTarget: async (args) => {
-      await target.finish(args)
-      source.forget(args.moveId)
+      await target(args).finish(args)
+      shared.interrupts.forget(args.moveId)
     },
     refuseTarget: async (args) => {
-      await sessions.abortAll(args.moveId)
-      await target.refuse(args)
+      await receiving.abortAll(args.moveId)
+      await target(args).refuse(args)
     },
 
-    runHook: async (args) => ({ ran: await hooks.run(args, source.signalOf(args.moveId)) }),
-    transferStatus: ({ sessionId, waitMs }) => sessions.status(sessionId, waitMs),
-    abortTransfer: ({ sessionId }) => sessions.abort(sessionId),
+    runHook: async (args) => ({ ran: await hooks.run(args, shared.interrupts.signal(args.moveId)) }),
+    transferStatus: ({ sessionId, waitMs, end }) => {
+      const isSender = end === undefined ? sending.has(sessionId) : end === 'source'
+      return (isSender ? sending : receiving).status(sessionId, waitMs)
+    },
+    abortTransfer: async ({ sessionId }) => {
+      await Promise.all([sending, receiving].map((sessions) => sessions.abort(sessionId)))
+    },
 
     digestSnapshot: async ({ waitMs, ...task }) =>
       digests.status((await host.mustHold(task.volumeId)).backend, task, waitMs),
@@ -222,12 +251,17 @@ const commandFrom = (host: VolumeHost, record: DatasetRecord, moveId: MoveComman
   moveId,
   epoch: record.seen,
   returnEpoch: host.epochs.seen(record.volumeId),
+  sourcePool: record.pool,
 })
 
 const usageOf = async (host: VolumeHost, ids: readonly VolumeId[]): Promise<Record<string, number>> => {
+  const found = await Promise.all(host.backends.map(async (backend) => [backend, await backend.usage(ids)] as const))
   const all: Record<string, number> = {}
-  for (const backend of host.backends) {
-    for (const [id, bytes] of await backend.usage(ids)) all[id] = bytes
+  for (const id of ids) {
+    const here = found.filter(([, usage]) => usage.has(id))
+    const counts = here.length > 1 ? (await host.held(id))?.backend : here[0]?.[0]
+    const bytes = here.find(([backend]) => backend === counts)?.[1].get(id)
+    if (bytes !== undefined) all[id] = bytes
   }
   return all
 }
@@ -293,14 +327,19 @@ const sweep = async (host: VolumeHost, digests: TreeDigests): Promise<void> => {
       host.logger.warn({ volume: id, reason }, 'what is over of a volume is dropped later')
     }
   }
-  const ids = (await host.allHeld()).map(({ record }) => record.volumeId).filter((id) => !digests.busy(id))
+  const all = new Set((await host.allHeld()).map(({ record }) => record.volumeId))
+  const ids = [...all].filter((id) => !digests.busy(id))
   await Promise.all(ids.map((id) => limit(() => sweepOne(id))))
 }
 
 const sweepVolume = async (host: VolumeHost, id: VolumeId): Promise<void> => {
+  for (const held of await host.copies(id)) await sweepCopy(host, held)
+}
+
+const sweepCopy = async (host: VolumeHost, held: Held): Promise<void> => {
   const now = host.clock.now()
-  const held = await host.held(id)
-  if (held === null || held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
+  const id = held.record.volumeId
+  if (held.record.moveId !== null || held.record.hostId !== host.identity.hostId) return
   const { keepUntil, role, snapshots } = held.record
   if (role === 'replica' && keepUntil !== null && Date.parse(keepUntil) < now) await held.backend.destroy(id)
   if (role !== 'owner') return

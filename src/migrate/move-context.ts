@@ -2,7 +2,7 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import type { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { MoveId } from '../domain/ids.ts'
-import type { MoveRecord } from '../domain/move.ts'
+import { isWithinHost, type MoveRecord } from '../domain/move.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Store } from '../state/store.ts'
@@ -73,6 +73,10 @@ export const commandOf = (move: MoveRecord): MoveCommand => ({
   epoch: move.epoch,
   returnEpoch: move.returnEpoch,
   ...(move.returnOf === null ? {} : { returnOf: move.returnOf }),
+  // A row that was made anew of what the hosts knew may not know them.
+  ...(move.sourcePool === '' ? {} : { sourcePool: move.sourcePool }),
+  ...(move.targetPool === '' ? {} : { targetPool: move.targetPool }),
+  ...(isWithinHost(move) ? { oneHost: true as const } : {}),
 })
 
 /** Journals a change of the move's row; a cancel that was stored meanwhile is kept. */

@@ -126,10 +126,12 @@ const checkTargetRole = ({ source, target, volumeName, from, to }: PlanInput): v
       `the copy of volume ${volumeName} on host ${to} was found to differ from the owner's and would be overwritten; take from it what you need, then run vol verify ${volumeName} --discard`,
     )
   }
-  if (target.role === 'replica' && target.heldIn !== undefined && target.heldIn !== target.pool.spec) {
+  for (const { pool, role } of target.beside ?? []) {
+    // Within a host the source is there. A replica stays as it is, for as long as it is kept.
+    if ((from === to && pool === source.record.pool) || role === 'replica' || role === 'refused') continue
     throw new DroverError(
       'DIVERGED',
-      `host ${to} has a replica of volume ${volumeName} in pool ${target.heldIn}, not in ${target.pool.spec}; leave --pool out`,
+      `host ${to} holds a copy of volume ${volumeName} that is ${role} in pool ${pool}; it was left alone, look at vol inspect ${volumeName}`,
     )
   }
   if (target.role === null || target.role === 'replica' || target.role === 'refused') return

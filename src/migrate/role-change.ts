@@ -33,10 +33,7 @@ export const checkBound = (host: VolumeHost, held: Held): void => {
   )
 }
 
-export const isBound = (host: VolumeHost, { record, backend }: Held): boolean =>
-  record.clusterId === host.identity.clusterId &&
-  record.hostId === host.identity.hostId &&
-  record.pool === backend.spec.text
+export const isBound = (host: VolumeHost, held: Held): boolean => host.isBound(held)
 
 /** Writes the record with a new role; durable when it returns. */
 export const write = async (held: Held, change: Partial<DatasetRecord>): Promise<Held> => {
@@ -77,6 +74,9 @@ export const bareCommand = ({
   epoch,
   returnEpoch,
   returnOf,
+  sourcePool,
+  targetPool,
+  oneHost,
 }: MoveCommand): MoveCommand => ({
   volumeId,
   volumeName,
@@ -84,4 +84,7 @@ export const bareCommand = ({
   epoch,
   returnEpoch,
   ...(returnOf == null ? {} : { returnOf }),
+  ...(sourcePool == null ? {} : { sourcePool }),
+  ...(targetPool == null ? {} : { targetPool }),
+  ...(oneHost === true ? { oneHost } : {}),
 })

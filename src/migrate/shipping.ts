@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
-import type { Agent, TransferStatus } from './agent.ts'
+import type { TransferStatus } from './agent.ts'
 import { eventData, type MoveContext } from './move-context.ts'
 import { identityFor, type StreamKind } from './stream-kind.ts'
 
@@ -134,13 +134,19 @@ const patiently = async <T>(context: MoveContext, final: boolean, ask: () => Pro
 }
 
 /** The status of one end. A cancel does not wait for the answer: nothing is changed by asking. */
-const statusOf = (context: MoveContext, agent: Agent, final: boolean, sessionId: string, waitMs: number) => {
+const statusOf = (
+  context: MoveContext,
+  end: 'source' | 'target',
+  final: boolean,
+  sessionId: string,
+  waitMs: number,
+) => {
   const { signal } = context
   const cancelled = Promise.withResolvers<never>()
   cancelled.promise.catch(() => {})
   const onAbort = () => cancelled.reject(signal.reason)
   signal.addEventListener('abort', onAbort)
-  const answer = patiently(context, final, () => agent.transferStatus({ sessionId, waitMs }))
+  const answer = patiently(context, final, () => context[end].transferStatus({ sessionId, waitMs, end }))
   answer.catch(() => {})
   return Promise.race([answer, cancelled.promise]).finally(() => signal.removeEventListener('abort', onAbort))
 }
@@ -151,15 +157,15 @@ const follow = async (
   sessionId: string,
   { index, expectedBytes, final }: Shipment,
 ): Promise<TransferStatus> => {
-  const { source, target, command, parts } = context
+  const { target, command, parts } = context
   for (;;) {
-    const status = await statusOf(context, source, final, sessionId, statusWaitMs)
+    const status = await statusOf(context, 'source', final, sessionId, statusWaitMs)
     context.signal.throwIfAborted()
     const total = Math.max(expectedBytes, status.bytes)
     parts.progress.set(command.moveId, index + 1, status.bytes, total, status.ms)
     if (status.state === 'done') return status
     if (status.state === 'failed') {
-      const there = await otherEnd(() => target.transferStatus({ sessionId, waitMs: 1000 }))
+      const there = await otherEnd(() => target.transferStatus({ sessionId, waitMs: 1000, end: 'target' }))
       const why = [status.error, there.error].filter((text) => text !== null).join('; on the target: ')
       if (noRoom.test(there.error ?? '')) throw await outOfRoom(context, status.bytes, total)
       const failure = new DroverError(
@@ -206,10 +212,10 @@ const checkDigest = async (
   digest: string | null,
   final: boolean,
 ): Promise<void> => {
-  const { target, command, parts } = context
+  const { command, parts } = context
   const startedAt = parts.clock.monotonic()
   for (;;) {
-    const there = await statusOf(context, target, final, sessionId, finishWaitMs)
+    const there = await statusOf(context, 'target', final, sessionId, finishWaitMs)
     if (there.state === 'running' && parts.clock.monotonic() - startedAt < finishMs[context.stream]) continue
     if (there.state === 'done' && there.digest === digest) return
     throw new DroverError(

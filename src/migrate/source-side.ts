@@ -5,7 +5,7 @@ import type { MoveId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
-import type { Agent, MoveCommand, SourceObservation } from './agent.ts'
+import type { Agent, MoveCommand, PreparedContainer, SourceObservation } from './agent.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
@@ -16,11 +16,17 @@ import { retire } from './source-retire.ts'
 import { undo } from './source-undo.ts'
 import { treeReadiness } from './stream-kind.ts'
 import type { Watchdog } from './watchdog.ts'
-import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } from './writers.ts'
+import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
 
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
 const unmountPatienceMs = 1_000
+
+/** Of a host there is one, whichever of its pools a source is about. */
+export interface SharedBySources {
+  readonly turns: KeyedMutex<VolumeId>
+  readonly interrupts: Interrupts
+}
 
 /** What the source of a move does. docs/move-protocol.md has the rules; each method names the one it keeps. */
 export class SourceSide {
@@ -33,24 +39,23 @@ export class SourceSide {
    * Sealing, quiescing, releasing and undoing one volume take turns: none of them may trust what another is about to change. The
    * engine calls back into mounts, which take the host's own lock, never this one.
    */
-  readonly #turns = new KeyedMutex<VolumeId>()
-  readonly #interrupts = new Interrupts()
+  readonly #turns: KeyedMutex<VolumeId>
+  readonly #interrupts: Interrupts
 
-  constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, watchdog: Watchdog) {
+  constructor(
+    host: VolumeHost,
+    runtime: ContainerRuntime,
+    journal: MoveJournal,
+    watchdog: Watchdog,
+    shared: SharedBySources = { turns: new KeyedMutex(), interrupts: new Interrupts() },
+  ) {
     this.#host = host
     this.#runtime = runtime
     this.#journal = journal
     this.#watchdog = watchdog
     this.#parts = { host, runtime, journal, watchdog }
-  }
-
-  /** Aborted when the move is undone here: what waits within it gives up. */
-  signalOf(id: MoveId): AbortSignal {
-    return this.#interrupts.signal(id)
-  }
-
-  forget(id: MoveId): void {
-    this.#interrupts.forget(id)
+    this.#turns = shared.turns
+    this.#interrupts = shared.interrupts
   }
 
   async observe(args: {
@@ -183,7 +188,7 @@ export class SourceSide {
   }
 
   quiesce(args: QuiesceArgs): Promise<{ specs: ContainerSpec[] }> {
-    const signal = this.signalOf(args.moveId)
+    const signal = this.#interrupts.signal(args.moveId)
     return this.#turns.run(args.volumeId, () => this.#quiesce(args, signal))
   }
 
@@ -212,7 +217,7 @@ export class SourceSide {
 
   /** Rules 2 and 3. After it answered `changed: false`, this host never writes the volume again without a stored abort. */
   release(args: ReleaseArgs): Promise<{ changed: boolean }> {
-    const signal = this.signalOf(args.moveId)
+    const signal = this.#interrupts.signal(args.moveId)
     return this.#turns.run(args.volumeId, () => this.#release(args, signal))
   }
 
@@ -265,6 +270,24 @@ export class SourceSide {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
     await retire(this.#parts, args)
     this.#interrupts.forget(args.moveId)
+  }
+
+  /**
+   * Within one host: the very containers that were stopped here, upon the copy that this host's target side owns by now. Nothing could
+   * start meanwhile, so what runs is left alone.
+   */
+  async startAgain(args: MoveCommand): Promise<PreparedContainer[]> {
+    const journal = await this.#journal.source(args.moveId)
+    if (journal === null) return []
+    const { specs } = journal
+    const refused = await restoreAll(
+      this.#runtime,
+      this.#host.clock,
+      { ...journal, killed: false, stopping: false },
+      (spec) => this.#runtime.create(spec, spec.name, args.moveId, []),
+    )
+    if (refused.length > 0) throw new DroverError('DOCKER_FAILED', `not started again: ${refused.join('; ')}`)
+    return Promise.all(specs.map(async (spec) => ({ id: (await this.#runtime.find(spec.name))?.id ?? spec.id, spec })))
   }
 
   /** What goes back goes as it came. */

@@ -2,7 +2,7 @@ import type { ContainerSpec } from '../containers/runtime.ts'
 import type { SnapshotRecord } from '../domain/dataset.ts'
 import { datasetOptionsIn } from '../domain/dataset-options.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
-import type { Phase } from '../domain/move.ts'
+import { carriesContainers, isWithinHost, type Phase, restartsContainers } from '../domain/move.ts'
 import { isoNow } from '../lib/clock.ts'
 import type { HookCall } from './agent.ts'
 import { allowedMs, checkDelta, downtimeModel } from './budget.ts'
@@ -144,7 +144,8 @@ export const runContainers = async (context: MoveContext): Promise<void> => {
   const { target, command, parts } = context
   const warnings: string[] = []
   try {
-    const { started } = await target.startContainers(command)
+    const again = restartsContainers(context.move)
+    const { started } = await target.startContainers({ ...command, ...(again ? { again } : {}) })
     if (started > 0 && context.quiescedAt !== null && context.move.downtimeMs === null) {
       const downtimeMs = Math.round(parts.clock.monotonic() - context.quiescedAt)
       await journal(context, { downtimeMs, warnings: [...context.move.warnings, ...overBudget(context, downtimeMs)] })
@@ -257,7 +258,7 @@ export const refuseDurably = async ({ target, command }: MoveContext): Promise<v
     await target.refuseTarget(command)
   } catch (refusal) {
     // It is refused by the record; removing what was made there may take as long as it likes.
-    const record = (await target.holding({ volumeId: command.volumeId }))?.record
+    const record = (await target.holding({ volumeId: command.volumeId, pool: command.targetPool }))?.record
     if (record?.role !== 'refused' || record.moveId !== command.moveId) throw refusal
   }
 }
@@ -280,11 +281,11 @@ const overBudget = ({ move: { request } }: MoveContext, downtimeMs: number): str
   return [`the writers were stopped for ${downtimeMs} ms, ${request.maxDowntimeMs} ms were allowed${why}`]
 }
 
-/** A return does not return. Of a group the one that has the containers says it for all. */
-const mayReturn = ({ move }: MoveContext): boolean => move.request.noReturn !== true && move.returnOf === null
+/** A return does not return, and within one host nothing else awaits it. Of a group the one that has the containers says it for all. */
+const mayReturn = ({ move }: MoveContext): boolean =>
+  move.request.noReturn !== true && move.returnOf === null && !isWithinHost(move)
 
-export const carries = ({ move }: MoveContext): boolean =>
-  move.request.containers === 'move' && !move.request.onlyIdle && (move.groupId ?? move.id) === move.id
+export const carries = ({ move }: MoveContext): boolean => carriesContainers(move)
 
 /** Images first, then the containers: all that can fail on the target fails before release (rule 11). */
 export const bringContainers = async (context: MoveContext, specs: readonly ContainerSpec[]): Promise<void> => {

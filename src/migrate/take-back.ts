@@ -23,7 +23,7 @@ export const checkWholeOnSource = (move: MoveRecord, source: string, record: Dat
  */
 export const takeBack = async (context: MoveContext): Promise<null> => {
   const { parts, move, source, sourceHost, targetHost } = context
-  const held = await source.holding({ volumeId: move.volumeId })
+  const held = await source.holding({ volumeId: move.volumeId, pool: context.command.sourcePool })
   checkWholeOnSource(move, sourceHost.name, held?.record ?? null)
   const message = `host ${targetHost.name} is lost for good, an operator says; volume ${move.volumeName} went back to host ${sourceHost.name} as it was when its writers stopped`
   parts.logger.warn({ move: move.id, volume: move.volumeName, target: targetHost.name }, message)

@@ -2,7 +2,7 @@ import type { ContainerRuntime } from '../containers/runtime.ts'
 import { isWaitingName } from '../containers/waiting-name.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
-import { proveUnused, unmountOurs } from '../volumes/usage.ts'
+import { isMountedHere, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { MoveCommand } from './agent.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots } from './move-snapshots.ts'
@@ -50,7 +50,8 @@ export class TargetRefusal {
   /** Removes what a refused move made here, its own mark last. */
   async #clear(refused: Held, args: MoveCommand): Promise<void> {
     await this.#removeContainers(args)
-    await unmountOurs(this.#host, refused)
+    // Within one host what is mounted at the path is the source's, whose writers may be back.
+    if (args.oneHost !== true || (await isMountedHere(this.#host, refused))) await unmountOurs(this.#host, refused)
     await proveUnused(this.#host, refused)
     await this.#dropReceived(refused, args)
     await this.#host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
@@ -94,6 +95,8 @@ export class TargetRefusal {
 
   /** Those that wait, and one that got its name, but was never started before the disk was rolled back. */
   async #removeContainers(args: MoveCommand): Promise<void> {
+    // Within one host the target makes none; what bears the move's id was made again by the source.
+    if (args.oneHost === true) return
     for (const { id, moveId, name, neverStarted } of await this.#runtime.madeByMoves()) {
       if (moveId !== args.moveId) continue
       if (neverStarted || isWaitingName(name, moveId)) await this.#runtime.remove(id)

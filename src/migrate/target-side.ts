@@ -39,14 +39,15 @@ export class TargetSide {
     specs: readonly ContainerSpec[]
     dropMounts: readonly string[]
   }): Promise<TargetReport> {
-    const held = await this.#host.held(args.volumeId)
-    const backend = this.#poolFor(args.pool, held)
+    const copies = await this.#host.copies(args.volumeId)
+    const backend = this.#poolFor(args.pool, copies[0] ?? null)
+    const held = copies.find((copy) => copy.backend === backend) ?? null
     const [pool, problems, readiness] = await Promise.all([
       backend.info(),
       this.#runtime.checkCarry(args.specs, args.dropMounts),
       treeReadiness(backend),
     ])
-    const usable = held !== null && ['replica', 'receiving'].includes(held.record.role) && held.backend === backend
+    const usable = held !== null && ['replica', 'receiving'].includes(held.record.role)
     return {
       pool,
       streamFormat: backend.streams?.format ?? null,
@@ -54,7 +55,9 @@ export class TargetSide {
       intactSnapshots: usable ? await intactOf(held) : [],
       problems,
       role: held?.record.role ?? null,
-      ...(held === null ? {} : { heldIn: held.backend.spec.text }),
+      beside: copies
+        .filter((copy) => copy !== held)
+        .map((copy) => ({ pool: copy.backend.spec.text, role: copy.record.role })),
       differs: held?.record.snapshots.some(({ differs }) => differs === true) ?? false,
     }
   }
@@ -70,6 +73,7 @@ export class TargetSide {
   ): Promise<void> {
     return this.#host.locks.run(args.volumeId, async () => {
       this.#host.epochs.check(args.volumeId, args.moveId, args.returnEpoch)
+      await this.#checkBeside(args)
       const held = await this.#refusal.cleared(args, await this.#host.held(args.volumeId))
       if (held === null) {
         await hear(this.#host, args)
@@ -81,7 +85,7 @@ export class TargetSide {
       if (record.moveId === args.moveId) return
       refuseEnded(record, args)
       // A replica is a base. Anything else is somebody's data.
-      if (record.role !== 'replica' || held.backend.spec.text !== args.pool) {
+      if (record.role !== 'replica') {
         throw new DroverError(
           'DIVERGED',
           `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${record.pool}; it was left alone, remove it first`,
@@ -99,6 +103,19 @@ export class TargetSide {
         keepUntil: null,
       })
     })
+  }
+
+  /** What other pools of this host hold is left alone, if it is no more than a replica; within a host the source is there. */
+  async #checkBeside(args: MoveCommand): Promise<void> {
+    for (const { record, backend } of await this.#host.heldBeside(args.volumeId)) {
+      const pool = backend.spec.text
+      const isSource = args.oneHost === true && pool === args.sourcePool
+      if (isSource || record.role === 'replica' || record.role === 'refused') continue
+      throw new DroverError(
+        'DIVERGED',
+        `host ${this.#host.identity.hostName} holds a copy of volume ${args.volumeName} that is ${record.role} in pool ${pool}; it was left alone, remove it first`,
+      )
+    }
   }
 
   async streamVersion(args: MoveCommand): Promise<number> {
@@ -264,6 +281,13 @@ export class TargetSide {
     await heldIn(this.#host, args, 'owner')
     const containers = journal?.containers ?? []
     await Promise.all(containers.map((container) => this.#start(container)))
+    return { started: containers.filter(({ spec }) => spec.wasRunning).length }
+  }
+
+  /** Within one host: the source's own, which it has started again, are those whose health is awaited. */
+  async startedAgain(args: MoveCommand, containers: readonly PreparedContainer[]): Promise<{ started: number }> {
+    await heldIn(this.#host, args, 'owner')
+    await this.#journal.writeTarget({ command: bareCommand(args), containers })
     return { started: containers.filter(({ spec }) => spec.wasRunning).length }
   }
 

@@ -4,6 +4,9 @@ import { DroverError } from '../domain/errors.ts'
 import type { MoveId, VolumeId } from '../domain/ids.ts'
 import { diskFiles, type Files } from '../lib/files.ts'
 
+/** What has been heard of each volume's epochs, and which moves have ended. */
+export type Epochs = Pick<EpochLedger, 'seen' | 'hasEnded' | 'all' | 'check' | 'record' | 'forget'>
+
 interface Heard {
   readonly seen: Epoch
   readonly ended: readonly MoveId[]
@@ -84,3 +87,18 @@ export class EpochLedger {
     await mine
   }
 }
+
+const asTarget = (move: MoveId): MoveId => `${move}.target` as MoveId
+
+/**
+ * The ledger as the target's side of a move within one host keeps it: what was heard is the host's, that the move has ended is this
+ * side's own. The source's side ends at another time.
+ */
+export const endsOfTarget = (ledger: Epochs): Epochs => ({
+  seen: (id) => ledger.seen(id),
+  all: () => ledger.all(),
+  forget: (id) => ledger.forget(id),
+  hasEnded: (id, move) => ledger.hasEnded(id, asTarget(move)),
+  check: (id, move, epoch) => ledger.check(id, asTarget(move), epoch),
+  record: (id, epoch, ended) => ledger.record(id, epoch, ended === undefined ? undefined : asTarget(ended)),
+})

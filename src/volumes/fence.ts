@@ -4,7 +4,7 @@ import type { Epoch } from '../domain/dataset.ts'
 import { asDroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { CatalogEntry, CatalogTable } from './catalog.ts'
-import type { VolumeHost } from './host.ts'
+import type { Held, VolumeHost } from './host.ts'
 
 /** A copy of this host that was the owner's, and is so no more. */
 export interface Fenced {
@@ -42,33 +42,39 @@ export class Fence {
       if (this.#heeded.get(entry.id) === mark) continue
       const found = await this.#heed(entry)
       this.#heeded.set(entry.id, mark)
-      if (found !== null) fenced.push(found)
+      fenced.push(...found)
     }
     return fenced
   }
 
-  #heed(entry: CatalogEntry): Promise<Fenced | null> {
-    const { hostId, clusterId } = this.#host.identity
+  #heed(entry: CatalogEntry): Promise<Fenced[]> {
     return this.#host.locks.run(entry.id, async () => {
-      const held = await this.#host.held(entry.id)
-      if (held === null) return null
-      const { record, backend } = held
-      if (record.hostId !== hostId || record.clusterId !== clusterId) return null
-      if ((record.role !== 'owner' && record.role !== 'sealed') || record.epoch >= entry.epoch) return null
-      await backend.writeRecord({
-        ...record,
-        role: 'diverged',
-        moveId: null,
-        seen: Math.max(record.seen, entry.epoch),
-      })
-      const running = await this.#running(record.name)
-      const { name, ownerHost: owner } = entry
-      this.#host.logger.error(
-        { volume: name, epoch: record.epoch, owner, ownedAt: entry.epoch, running },
-        'this copy is superseded: fenced and kept as diverged; stop the containers that still run on it',
-      )
-      return { volumeId: entry.id, name, epoch: record.epoch, ownedAt: entry.epoch, owner, running }
+      const fenced: Fenced[] = []
+      for (const held of await this.#host.copies(entry.id)) {
+        const found = await this.#heedIn(held, entry)
+        if (found !== null) fenced.push(found)
+      }
+      return fenced
     })
+  }
+
+  async #heedIn({ record, backend }: Held, entry: CatalogEntry): Promise<Fenced | null> {
+    const { hostId, clusterId } = this.#host.identity
+    if (record.hostId !== hostId || record.clusterId !== clusterId) return null
+    if ((record.role !== 'owner' && record.role !== 'sealed') || record.epoch >= entry.epoch) return null
+    await backend.writeRecord({
+      ...record,
+      role: 'diverged',
+      moveId: null,
+      seen: Math.max(record.seen, entry.epoch),
+    })
+    const running = await this.#running(record.name)
+    const { name, ownerHost: owner } = entry
+    this.#host.logger.error(
+      { volume: name, epoch: record.epoch, owner, ownedAt: entry.epoch, running },
+      'this copy is superseded: fenced and kept as diverged; stop the containers that still run on it',
+    )
+    return { volumeId: entry.id, name, epoch: record.epoch, ownedAt: entry.epoch, owner, running }
   }
 
   async #running(name: string): Promise<string[]> {

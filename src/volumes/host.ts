@@ -1,5 +1,5 @@
 import type { Backend } from '../backends/backend.ts'
-import type { DatasetRecord } from '../domain/dataset.ts'
+import type { DatasetRecord, Role } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { ClusterId, HostId, VolumeId } from '../domain/ids.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -7,7 +7,7 @@ import type { Logger } from '../lib/logger.ts'
 import { type Machine, thisMachine } from '../lib/machine.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Catalog } from './catalog.ts'
-import type { EpochLedger } from './epoch-ledger.ts'
+import type { Epochs } from './epoch-ledger.ts'
 import { MountLedger } from './mount-ledger.ts'
 import { PutOffUnmounts } from './put-off.ts'
 
@@ -23,11 +23,30 @@ export interface Held {
   readonly record: DatasetRecord
 }
 
+export interface HostParts {
+  readonly dataDir: string
+  readonly backends: readonly Backend[]
+  readonly epochs: Epochs
+  readonly catalog: Catalog
+  readonly machine?: Machine
+  readonly containerNames?: () => Promise<ReadonlyMap<string, string>>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly identity: HostIdentity
+}
+
+const standing: Readonly<Record<Role, number>> = {
+  ...{ owner: 4, sealed: 4, released: 4 },
+  ...{ prepared: 3, receiving: 3, refused: 2, replica: 1, diverged: 0 },
+}
+
+const byEpoch = (one: Held, other: Held): number => other.record.epoch - one.record.epoch
+
 /** What every part of this room works on: this host's pools, records, locks and knowledge. */
 export class VolumeHost {
   readonly dataDir: string
   readonly backends: readonly Backend[]
-  readonly epochs: EpochLedger
+  readonly epochs: Epochs
   readonly catalog: Catalog
   readonly mounts: MountLedger
   readonly putOff: PutOffUnmounts
@@ -37,21 +56,12 @@ export class VolumeHost {
   readonly clock: Clock
   readonly logger: Logger
   /** Held for every change of a volume's role, mounts or data on this host. */
-  readonly locks = new KeyedMutex<VolumeId>()
+  readonly locks: KeyedMutex<VolumeId>
   #identity: HostIdentity
-  readonly #where = new Map<VolumeId, Backend>()
+  /** All of the host, where this shows one pool of it. */
+  readonly #whole: VolumeHost | null
 
-  constructor(parts: {
-    dataDir: string
-    backends: readonly Backend[]
-    epochs: EpochLedger
-    catalog: Catalog
-    machine?: Machine
-    containerNames?: () => Promise<ReadonlyMap<string, string>>
-    clock: Clock
-    logger: Logger
-    identity: HostIdentity
-  }) {
+  constructor(parts: HostParts, whole: VolumeHost | null = null) {
     this.dataDir = parts.dataDir
     this.backends = parts.backends
     this.epochs = parts.epochs
@@ -61,12 +71,26 @@ export class VolumeHost {
     this.clock = parts.clock
     this.logger = parts.logger
     this.#identity = parts.identity
-    this.mounts = new MountLedger(parts.clock)
-    this.putOff = new PutOffUnmounts(parts.clock, parts.logger)
+    this.locks = whole?.locks ?? new KeyedMutex<VolumeId>()
+    this.mounts = whole?.mounts ?? new MountLedger(parts.clock)
+    this.putOff = whole?.putOff ?? new PutOffUnmounts(parts.clock, parts.logger)
+    this.#whole = whole
+  }
+
+  /**
+   * The host with this one of its pools, as a side of a move sees it that is about the copy there: whatever other pools hold of the
+   * volume is not its business. Locks, mounts and all else are the host's.
+   */
+  inPool(spec: string, epochs: Epochs = this.epochs): VolumeHost {
+    const whole = this.#whole ?? this
+    const backends = whole.backends.filter((backend) => backend.spec.text === spec)
+    const { dataDir, catalog, machine, clock, logger, identity } = whole
+    const names = whole.containerNames === null ? {} : { containerNames: whole.containerNames }
+    return new VolumeHost({ dataDir, backends, epochs, catalog, machine, clock, logger, identity, ...names }, whole)
   }
 
   get identity(): HostIdentity {
-    return this.#identity
+    return this.#whole?.identity ?? this.#identity
   }
 
   /** After a join. Records of the old cluster are rewritten by `rebind`. */
@@ -95,18 +119,40 @@ export class VolumeHost {
     return first
   }
 
-  /** Reads the record from its pool: the disk is the truth. Null when no pool here holds anything of the volume. */
+  /**
+   * Every copy that pools here hold, read from there: the disk is the truth. First the one that counts: what may be written or could be
+   * again before what is arriving, that before replicas, what was superseded last; of two the higher epoch.
+   */
+  async copies(id: VolumeId): Promise<Held[]> {
+    const read = await Promise.all(
+      this.backends.map(async (backend): Promise<Held | null> => {
+        const record = await backend.readRecord(id)
+        return record === null ? null : { backend, record }
+      }),
+    )
+    const held = read.filter((copy) => copy !== null)
+    return held.toSorted((one, other) => this.#standing(other) - this.#standing(one) || byEpoch(one, other))
+  }
+
+  /** The copy that counts. Null when no pool here holds anything of the volume. */
   async held(id: VolumeId): Promise<Held | null> {
-    const last = this.#where.get(id)
-    const order = last === undefined ? this.backends : [last, ...this.backends.filter((other) => other !== last)]
-    for (const backend of order) {
-      const record = await backend.readRecord(id)
-      if (record === null) continue
-      this.#where.set(id, backend)
-      return { backend, record }
-    }
-    this.#where.delete(id)
-    return null
+    return (await this.copies(id))[0] ?? null
+  }
+
+  /** What other pools of this host hold of it, where this is the host with one of its pools. */
+  async heldBeside(id: VolumeId): Promise<Held[]> {
+    const all = (await this.#whole?.copies(id)) ?? []
+    return all.filter(({ backend }) => !this.backends.includes(backend))
+  }
+
+  /** A record that is bound to another machine or pool is void here. */
+  isBound({ record, backend }: Held): boolean {
+    const { clusterId, hostId } = this.identity
+    return record.clusterId === clusterId && record.hostId === hostId && record.pool === backend.spec.text
+  }
+
+  #standing(copy: Held): number {
+    return this.isBound(copy) ? standing[copy.record.role] : -1
   }
 
   /** Everything with a record, over all pools. */
@@ -114,10 +160,7 @@ export class VolumeHost {
     const all: Held[] = []
     for (const backend of this.backends) {
       const { records } = await backend.list()
-      for (const record of records) {
-        this.#where.set(record.volumeId, backend)
-        all.push({ backend, record })
-      }
+      for (const record of records) all.push({ backend, record })
     }
     return all
   }

@@ -98,8 +98,8 @@ export const removeVolume = (
   command: { volumeId: VolumeId; force: boolean },
 ): Promise<void> =>
   host.locks.run(command.volumeId, async () => {
-    const held = await host.held(command.volumeId)
-    if (held === null) return
+    const [held, ...others] = await host.copies(command.volumeId)
+    if (held === undefined) return
     const { record, backend } = held
     if (record.clusterId !== host.identity.clusterId || record.hostId !== host.identity.hostId) {
       throw new DroverError(
@@ -107,10 +107,11 @@ export const removeVolume = (
         `the dataset of volume ${record.name} on host ${host.identity.hostName} belongs to another host or cluster; it was left alone`,
       )
     }
-    if (record.moveId !== null) {
+    const inMove = [held, ...others].find((copy) => copy.record.moveId !== null)?.record.moveId
+    if (inMove != null) {
       throw new DroverError(
         'MOVE_UNDER_WAY',
-        `volume ${record.name} is in move ${record.moveId}; wait for its end or cancel it`,
+        `volume ${record.name} is in move ${inMove}; wait for its end or cancel it`,
       )
     }
     const use = await inUseBy(host, runtime, held)
@@ -130,6 +131,10 @@ export const removeVolume = (
       }
     }
     await awaitUnused(host, held, removePatienceMs)
+    // Replicas in other pools first: while the copy that counts is there, a removal that was cut off is repeated.
+    for (const other of others) {
+      if (other.record.role === 'replica' && host.isBound(other)) await other.backend.destroy(record.volumeId)
+    }
     await backend.destroy(record.volumeId)
   })
 

@@ -16,9 +16,12 @@ export const dataPath = (host: VolumeHost, id: VolumeId): string => `${host.moun
  */
 export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, caller: string): Promise<string> =>
   host.locks.run(id, async () => {
-    const held = await host.mustHold(id)
+    const [counting, ...others] = await host.copies(id)
+    const held = counting ?? (await host.mustHold(id))
     const { backend, record } = held
-    const heardOwnerEpoch = await first.heardOwnerEpoch(record)
+    // A pool that was put back to an older state knows less than its neighbour.
+    const known = others.filter((copy) => host.isBound(copy)).map((copy) => copy.record.epoch)
+    const heardOwnerEpoch = Math.max(await first.heardOwnerEpoch(record), ...known)
     const live = await backend.live(id, { sync: false })
     const reason = mayMount(record, {
       ...host.identity,

@@ -66,8 +66,7 @@ export const examine = async (
   for (const path of await around.mountPoints()) {
     const id = path.startsWith(`${host.dataDir}/mnt/`) ? basename(path) : null
     if (id === null) continue
-    const held = all.find(({ record }) => record.volumeId === id)
-    if (held !== undefined && holdsLive.includes(held.record.role)) continue
+    if (all.some(({ record }) => record.volumeId === id && holdsLive.includes(record.role))) continue
     remains.push({ kind: 'mount', volumeId: isId(id) ? volumeId(id) : null, path })
   }
   let engine: string | null = null
@@ -141,19 +140,22 @@ export const tidy = async (
   const id = remain.volumeId
   if (id === null) throw inUse(remain.kind === 'mount' ? remain.path : remain.kind)
   await host.locks.run(id, async () => {
-    const held = await host.held(id)
-    if (held === null) throw inUse(`the rest of volume ${id}`)
-    const { backend, record } = held
+    const [held, ...others] = await host.copies(id)
+    if (held === undefined) throw inUse(`the rest of volume ${id}`)
+    const { record } = held
     if (remain.kind === 'mount') {
       if (record.role !== 'replica' || record.moveId !== null) throw inUse(remain.path)
       return unmountOurs(host, held)
     }
-    const still = (await remainsOf(held)).some((other) => JSON.stringify(other) === JSON.stringify(remain))
-    if (!still) return
-    if (record.moveId !== null) throw inUse(`volume ${record.name}`)
-    if (remain.kind === 'snapshot') await backend.snapshots?.destroy(id, remain.name)
-    if (remain.kind === 'partial') await backend.streams?.abortReceive(id, remain.name)
-    if (remain.kind === 'live') await backend.destroyLive(id)
+    for (const copy of [held, ...others]) {
+      const still = (await remainsOf(copy)).some((other) => JSON.stringify(other) === JSON.stringify(remain))
+      if (!still) continue
+      if (copy.record.moveId !== null) throw inUse(`volume ${record.name}`)
+      const { backend } = copy
+      if (remain.kind === 'snapshot') await backend.snapshots?.destroy(id, remain.name)
+      if (remain.kind === 'partial') await backend.streams?.abortReceive(id, remain.name)
+      if (remain.kind === 'live') await backend.destroyLive(id)
+    }
   })
 }
 

@@ -7,6 +7,7 @@ interface Course {
   readonly owner: number
   readonly idle?: boolean
   readonly group?: boolean
+  readonly twoPools?: true
   readonly acts: readonly { readonly atMs: number; readonly act: Act }[]
   readonly stormMs?: number
   /** Steps before the first one of that name are left alone: another course strikes them. */
@@ -15,7 +16,12 @@ interface Course {
   readonly first?: { readonly at: RegExp; readonly victim: number; readonly downMs: number }
 }
 
-const move = (to: number, quiesce: 'stop' | 'pause'): Act => ({ kind: 'move', to, quiesce, containers: 'move' })
+const move = (to: number | 'otherPool', quiesce: 'stop' | 'pause'): Act => ({
+  kind: 'move',
+  to,
+  quiesce,
+  containers: 'move',
+})
 
 const courses: Readonly<Record<string, Course>> = {
   stop: { owner: 1, acts: [{ atMs: 0, act: move(2, 'stop') }] },
@@ -67,6 +73,26 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record released/,
     first: { at: /record released/, victim: 0, downMs: 42_000 },
   },
+  within: { owner: 1, twoPools: true, acts: [{ atMs: 0, act: move('otherPool', 'stop') }] },
+  withinControl: { owner: 0, twoPools: true, acts: [{ atMs: 0, act: move('otherPool', 'pause') }] },
+  withinBack: {
+    owner: 1,
+    twoPools: true,
+    acts: [
+      { atMs: 0, act: move('otherPool', 'pause') },
+      { atMs: 5_000, act: move('otherPool', 'stop') },
+    ],
+    from: /store\.finishMove/,
+  },
+  /** The control role dies after the source has released: the host settles it with itself. */
+  withinReleased: {
+    owner: 1,
+    twoPools: true,
+    stormMs: 50_000,
+    acts: [{ atMs: 0, act: move('otherPool', 'pause') }],
+    from: /record released/,
+    first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
+  },
   pull: { owner: 1, idle: true, acts: [{ atMs: 0, act: { kind: 'run', host: 2 } }] },
 }
 export const courseNames = Object.keys(courses)
@@ -85,6 +111,7 @@ const scenarioOf = (name: string, course: Course, strikes: readonly Strike[]): S
   writer:
     course.idle === true ? null : { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
   ...(course.group === true ? { group: true } : {}),
+  ...(course.twoPools === true ? { twoPools: true } : {}),
   acts: course.acts,
   strikes,
   pokes: [],

@@ -20,11 +20,17 @@ export interface KernelOpener {
 export class Kernel {
   mounts: KernelMount[] = []
   openers: KernelOpener[] = []
-  readonly pool: MemoryPool
+  readonly #pools: readonly MemoryPool[]
   #pids = 1000
 
-  constructor(pool: MemoryPool) {
-    this.pool = pool
+  constructor(...pools: readonly MemoryPool[]) {
+    this.#pools = pools
+  }
+
+  poolOf(dataset: Dataset): MemoryPool {
+    const found = this.#pools.find((pool) => pool.has(dataset))
+    if (found === undefined) throw new Error(`no pool has ${dataset.uuid}`)
+    return found
   }
 
   newPid(): number {
@@ -83,10 +89,11 @@ export class Kernel {
 
   /** As mountinfo shows it: by where the subvolume lies now. */
   #rootOf(volumeId: string, dataset: Dataset): string {
-    return this.pool.volumes.get(volumeId)?.live === dataset
-      ? liveRoot(volumeId)
+    const pool = this.poolOf(dataset)
+    return pool.volumes.get(volumeId)?.live === dataset
+      ? liveRoot(pool, volumeId)
       : `/trash/${volumeId}/${dataset.ordinal}`
   }
 }
 
-export const liveRoot = (volumeId: string): string => `/volumes/${volumeId}/live`
+export const liveRoot = ({ name }: MemoryPool, volumeId: string): string => `${name}/volumes/${volumeId}/live`

@@ -1,6 +1,6 @@
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import type { EventLoop } from './event-loop.ts'
-import type { Dataset } from './memory-pool.ts'
+import type { Dataset, MemoryPool } from './memory-pool.ts'
 import { volumeName } from './names.ts'
 import type { SimHost } from './sim-host.ts'
 import { rowPath, type WriteLedger, type WriterPlace } from './writer.ts'
@@ -32,6 +32,11 @@ export class Ledger implements WriteLedger {
         this.#broken(`two writers: ${place.container} on ${place.host}, and ${mount.namespace} on ${other.name}`)
       }
     }
+    const own = this.#hosts.find(({ name }) => name === place.host)
+    const beside = own?.kernel.mounts.find(
+      ({ volumeId, dataset }) => volumeId === place.volumeId && isLive(own, dataset) && dataset !== place.dataset,
+    )
+    if (beside !== undefined) this.#broken(`${place.container} writes on ${place.host}, where another copy is mounted`)
     this.#mustHoldAll(place.dataset, `${place.container} was started`)
   }
 
@@ -42,7 +47,7 @@ export class Ledger implements WriteLedger {
 
   written(place: WriterPlace, row: number): void {
     const host = this.#hosts.find(({ name }) => name === place.host)
-    const directory = host?.pool.volumes.get(place.volumeId)
+    const directory = host?.kernel.poolOf(place.dataset).volumes.get(place.volumeId)
     const role = directory?.record !== null && directory !== undefined ? roleOf(directory.record) : 'none'
     if (directory?.live !== place.dataset)
       this.#broken(`row ${row} was written on ${place.host} beside the live dataset`)
@@ -54,17 +59,22 @@ export class Ledger implements WriteLedger {
   }
 
   /** A record was written on some host. */
-  recorded(host: SimHost, record: DatasetRecord): void {
-    this.#note(`${host.name} is ${record.role} ${record.epoch}${record.moveId === null ? '' : ` in ${record.moveId}`}`)
+  recorded(host: SimHost, pool: MemoryPool, record: DatasetRecord): void {
+    const where = host.pools.length > 1 ? ` in ${pool.name}` : ''
+    this.#note(
+      `${host.name} is ${record.role} ${record.epoch}${where}${record.moveId === null ? '' : ` in ${record.moveId}`}`,
+    )
     this.checkOwners(record.volumeId)
     if (record.role !== 'owner' || record.name !== volumeName) return
-    const live = host.pool.volumes.get(record.volumeId)?.live ?? null
+    const live = pool.volumes.get(record.volumeId)?.live ?? null
     if (live !== null && live.uuid === record.datasetUuid) this.#mustHoldAll(live, `${host.name} became owner`)
   }
 
   checkOwners(volumeId: string): void {
-    const owners = this.#hosts.filter((host) => canWrite(host, volumeId))
-    if (owners.length > 1) this.#broken(`two owners: ${owners.map(({ name }) => name).join(' and ')}`)
+    const owners = this.#hosts.flatMap(({ name, pools }) =>
+      pools.filter((pool) => canWrite(pool, volumeId)).map(() => name),
+    )
+    if (owners.length > 1) this.#broken(`two owners: ${owners.join(' and ')}`)
   }
 
   missingIn(dataset: Dataset): number[] {
@@ -82,11 +92,14 @@ export class Ledger implements WriteLedger {
   }
 }
 
+const isLive = (host: SimHost, dataset: Dataset | null): boolean =>
+  dataset !== null && host.pools.some(({ volumes }) => [...volumes.values()].some(({ live }) => live === dataset))
+
 const roleOf = (record: object): string => ('role' in record ? String(record.role) : 'foreign')
 
 /** Its record would let a container write there. */
-export const canWrite = (host: SimHost, volumeId: string): boolean => {
-  const directory = host.pool.volumes.get(volumeId)
+export const canWrite = (pool: MemoryPool, volumeId: string): boolean => {
+  const directory = pool.volumes.get(volumeId)
   if (directory === undefined || directory.record === null || directory.live === null) return false
   const record = directory.record as DatasetRecord
   return record.role === 'owner' && record.datasetUuid === directory.live.uuid

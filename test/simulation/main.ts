@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { formatDuration } from '../../src/domain/units.ts'
 import { courseNames, everyStep, stepScenario } from './every-step.ts'
 import { type Outcome, runScenario } from './run.ts'
-import { groupScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
+import { groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
 import { runAll, type Summary } from './workers.ts'
 
 const shown = 20
@@ -11,6 +11,7 @@ const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as man
        npm run simulate -- --steps                     every step of every course, struck before, during and after it
        npm run simulate -- --seed SEED                 one storm again, with its trace
        npm run simulate -- --group-seed SEED           the same storm over a group of two volumes
+       npm run simulate -- --pools-seed SEED           the same storm where hosts have two pools; with --seeds and --pools: many of them
        npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
 
 const fail = (message: string): never => {
@@ -26,6 +27,8 @@ const parsed = () => {
         from: { type: 'string' },
         seed: { type: 'string' },
         'group-seed': { type: 'string' },
+        'pools-seed': { type: 'string' },
+        pools: { type: 'boolean', default: false },
         step: { type: 'string' },
         steps: { type: 'boolean', default: false },
       },
@@ -49,7 +52,8 @@ const show = (outcome: Outcome): void => {
   console.log(`${outcome.label}: ${outcome.violation ?? 'all held'}; trace ${outcome.hash}`)
 }
 
-const chosen = async (seed?: string, groupSeed?: string, step?: string): Promise<Scenario> => {
+const chosen = async (seed?: string, groupSeed?: string, step?: string, poolsSeed?: string): Promise<Scenario> => {
+  if (poolsSeed !== undefined) return poolsScenarioOf(whole(poolsSeed, 'seed'))
   if (seed !== undefined) return scenarioOf(whole(seed, 'seed'))
   return groupSeed === undefined ? stepScenario(step ?? '') : groupScenarioOf(whole(groupSeed, 'seed'))
 }
@@ -74,16 +78,17 @@ const report = async (what: string, startedAt: number, summary: Summary): Promis
     option === '--seed' ? value : undefined,
     option === '--group-seed' ? value : undefined,
     value,
+    option === '--pools-seed' ? value : undefined,
   )
   console.log(`\nThe first of them again, with npm run simulate -- ${first.label}:`)
   show(await runScenario(scenario, true))
   process.exitCode = 1
 }
 
-const { seeds, from, seed, 'group-seed': groupSeed, step, steps } = parsed()
+const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, pools, step, steps } = parsed()
 const startedAt = performance.now()
-if (seed !== undefined || groupSeed !== undefined || step !== undefined) {
-  const outcome = await runScenario(await chosen(seed, groupSeed, step), true)
+if ([seed, groupSeed, step, poolsSeed].some((given) => given !== undefined)) {
+  const outcome = await runScenario(await chosen(seed, groupSeed, step, poolsSeed), true)
   show(outcome)
   if (outcome.violation !== null) process.exitCode = 1
 } else if (steps) {
@@ -93,5 +98,6 @@ if (seed !== undefined || groupSeed !== undefined || step !== undefined) {
   const count = whole(seeds ?? '10000', 'count')
   const base = from === undefined ? Math.floor(Math.random() * 2 ** 31) : whole(from, 'seed')
   console.log(`seeds ${base} to ${base + count - 1}`)
-  await report('storms', startedAt, await runAll(Array.from({ length: count }, (_, index) => base + index)))
+  const all = Array.from({ length: count }, (_, index) => base + index)
+  await report('storms', startedAt, await runAll(pools ? all.map(poolsScenarioOf) : all))
 }

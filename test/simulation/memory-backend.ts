@@ -126,7 +126,8 @@ export class MemoryBackend implements Backend {
   unmount(id: VolumeId, path: string): Promise<void> {
     return this.#hand.change('unmount', () => {
       for (let there = this.#kernel.ownMountAt(path); there !== undefined; there = this.#kernel.ownMountAt(path)) {
-        if (there.dataset === null || there.volumeId !== id) throw busy(`something else is mounted at ${path}`)
+        if (there.dataset === null || there.volumeId !== id || !this.#pool.has(there.dataset))
+          throw busy(`something else is mounted at ${path}`)
         try {
           this.#kernel.unmount(path)
         } catch {
@@ -139,7 +140,7 @@ export class MemoryBackend implements Backend {
   fingerprint(id: VolumeId): Promise<DatasetFingerprint | null> {
     return this.#hand.look(() => {
       const live = this.#pool.volumes.get(id)?.live ?? null
-      return live === null ? null : { device: '0:99', root: liveRoot(id), statDevice: live.ordinal }
+      return live === null ? null : { device: '0:99', root: liveRoot(this.#pool, id), statDevice: live.ordinal }
     })
   }
 
@@ -242,7 +243,7 @@ export class MemoryBackend implements Backend {
         const mount = await this.#hand.look(() => {
           const found = at(id, name)
           if (found === null) throw missing(id)
-          return this.#kernel.mount(`/snapshots/${id}/${name}`, 'own', id, found)
+          return this.#kernel.mount(`/snapshots${this.#pool.name}/${id}/${name}`, 'own', id, found)
         })
         try {
           return await use(mount.path)
@@ -262,12 +263,12 @@ export class MemoryBackend implements Backend {
   #streamFacet(): StreamFacet {
     return {
       format: 'memory-1',
-      sendCommand: (id, snapshot, base): Argv => ['memory-send', id, snapshot, base ?? ''],
+      sendCommand: (id, snapshot, base): Argv => ['memory-send', id, snapshot, base ?? '', this.#pool.name],
       prepareReceive: (id, partial) =>
         this.#hand.change('prepareReceive', (): Argv => {
           const directory = this.#mustDirectory(id)
           directory.partials.set(partial, null)
-          return ['memory-receive', id, partial]
+          return ['memory-receive', id, partial, this.#pool.name]
         }),
       finishReceive: (id, partial, name, expected) =>
         this.#hand.change(

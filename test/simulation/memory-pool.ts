@@ -58,9 +58,11 @@ export class MemoryPool {
   #ordinal = 0
   #transaction = 1
 
-  constructor(name: string, totalBytes = 2 ** 30) {
+  /** @param from no two pools of one machine give out the same ordinals */
+  constructor(name: string, totalBytes = 2 ** 30, from = 0) {
     this.name = name
     this.totalBytes = totalBytes
+    this.#ordinal = from
   }
 
   get freeBytes(): number {
@@ -69,6 +71,10 @@ export class MemoryPool {
       for (const dataset of [live, ...snapshots.values()]) used += dataset === null ? 0 : bytesOf(dataset)
     }
     return Math.max(0, this.totalBytes - 2 ** 20 - used)
+  }
+
+  has(dataset: Dataset): boolean {
+    return dataset.uuid.startsWith(`${this.name}#`)
   }
 
   /** The volume's directory, made if needed. */

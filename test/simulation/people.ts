@@ -1,6 +1,6 @@
+import type { AskedMove } from '../../src/control/control.ts'
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import { asDroverError } from '../../src/domain/errors.ts'
-import type { MoveRequest } from '../../src/domain/move.ts'
 import { besideName, groupLabel, volumeName, writerName } from './names.ts'
 import type { Act } from './scenario.ts'
 import type { SimHost } from './sim-host.ts'
@@ -51,19 +51,20 @@ export class People {
     const { loop, network, hosts } = world
     switch (act.kind) {
       case 'move': {
-        const request: MoveRequest = {
-          to: world.host(act.to).name,
+        const request: AskedMove = {
+          ...(await this.#whereTo(act.to)),
           quiesce: act.quiesce,
           containers: act.containers,
           dropMounts: [],
           healthTimeoutMs: 10_000,
           onlyIdle: false,
           // By when it is asked for: a further draw would make every seed another story.
-          verify: Math.floor(loop.now) % 3 === 0,
+          verify: act.to !== 'otherPool' && Math.floor(loop.now) % 3 === 0,
           maxDowntimeMs: act.maxDowntimeMs,
         }
-        if (world.scenario.group === true) await this.#unlessDown(world.control?.startGroup(groupLabel, request))
-        else await this.#unlessDown(world.control?.startMove(volumeName, request))
+        if (world.scenario.group === true) {
+          await this.#unlessDown(world.control?.startGroup(groupLabel, { ...request, to: request.to ?? '' }))
+        } else await this.#unlessDown(world.control?.startMove(volumeName, request))
         return
       }
       case 'cancel': {
@@ -117,16 +118,17 @@ export class People {
         return
       }
       case 'tamper': {
-        const { pool } = world.host(act.host)
-        for (const { snapshots, record } of pool.volumes.values()) {
-          // One that has arrived and is not recorded yet would be taken for what was sent: btrfs forgets its identity when it is flipped.
-          const known = (record as DatasetRecord | null)?.snapshots.at(-1)?.name ?? ''
-          const snapshot = snapshots.get(known)
-          if (snapshot === undefined) continue
-          snapshot.readOnly = false
-          pool.change(snapshot, (files) => void files.delete([...files.keys()][0] ?? ''))
-          snapshot.readOnly = true
-        }
+        const { pools } = world.host(act.host)
+        for (const pool of pools)
+          for (const { snapshots, record } of pool.volumes.values()) {
+            // One that has arrived and is not recorded yet would be taken for what was sent: btrfs forgets its identity when it is flipped.
+            const known = (record as DatasetRecord | null)?.snapshots.at(-1)?.name ?? ''
+            const snapshot = snapshots.get(known)
+            if (snapshot === undefined) continue
+            snapshot.readOnly = false
+            pool.change(snapshot, (files) => void files.delete([...files.keys()][0] ?? ''))
+            snapshot.readOnly = true
+          }
         return
       }
       case 'backUp':
@@ -137,6 +139,15 @@ export class People {
       case 'engine':
         world.kill(hosts[act.host] ?? world.host(0), act.kind, act.downMs, false)
     }
+  }
+
+  /** To the other pool of the host that has it, or to another host. */
+  async #whereTo(to: number | 'otherPool'): Promise<Pick<AskedMove, 'to' | 'pool'>> {
+    const { hosts } = this.#world
+    if (to !== 'otherPool') return { to: this.#world.host(to).name }
+    const volume = await this.#world.store().volumeByName(volumeName)
+    const owner = hosts.find(({ row }) => row.id === volume?.ownerHostId)
+    return { pool: owner?.row.pools.find((spec) => spec !== volume?.pool) }
   }
 
   /** The answer of a control role that dies meanwhile never comes. */

@@ -138,10 +138,13 @@ const ownerOf = (world: World, volume: Volume): SimHost | undefined =>
   world.hosts.find(({ row }) => row.id === volume.ownerHostId)
 
 const expectation = async (world: World, people: People, volume: Volume): Promise<Expectation> => {
-  const { writer } = world.scenario
+  const { scenario } = world
+  const { writer } = scenario
   const owner = ownerOf(world, volume)
   const moves = await world.store().moves()
-  const leftBehind = moves.some(({ state, request }) => state === 'done' && request.containers !== 'move')
+  const leftBehind =
+    moves.some(({ state, request }) => state === 'done' && request.containers !== 'move') ||
+    (world.isRecovered && scenario.acts.some(({ act }) => act.kind === 'move' && act.containers !== 'move'))
   const vanished = writer?.autoRemove === true && world.stoppedByOthers && owner?.engine.find(writerName) === null
   return {
     container: writer === null ? null : writerName,
@@ -211,7 +214,10 @@ const recover = async (world: World): Promise<void> => {
   world.note('the store is recovered from the hosts')
   const report = await settle(world, control.recover({ dryRun: false }))
   world.note(JSON.stringify(report))
-  if (report.needed) world.storeFile.keepOld()
+  if (report.needed) {
+    world.isRecovered = true
+    world.storeFile.keepOld()
+  }
 }
 
 const seenBy = (files: ReadonlyMap<string, string>): number => {
@@ -226,7 +232,7 @@ const mustGoOn = async (world: World, people: People): Promise<void> => {
   const { ledger } = world
   const volume = await world.store().volumeByName(volumeName)
   const owner = volume === null ? undefined : ownerOf(world, volume)
-  const live = volume === null ? null : (owner?.pool.volumes.get(volume.id)?.live ?? null)
+  const live = volume === null ? null : (owner?.pool(volume.pool)?.volumes.get(volume.id)?.live ?? null)
   if (volume === null || live === null) throw new Violation('the owner has no dataset at the end')
   const { mustRun } = await expectation(world, people, volume)
   const before = ledger.acknowledgedRows.length

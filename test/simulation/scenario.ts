@@ -17,7 +17,8 @@ export interface Strike {
 export type Act =
   | {
       readonly kind: 'move'
-      readonly to: number
+      /** A host, or the other pool of the one that has it. */
+      readonly to: number | 'otherPool'
       readonly quiesce: 'stop' | 'pause'
       readonly containers: 'move' | 'stop'
       readonly maxDowntimeMs?: number
@@ -64,6 +65,8 @@ export interface Scenario {
   readonly stormMs: number
   /** The writer never becomes healthy on this host. */
   readonly sickOn: number | null
+  /** Every host has two pools. */
+  readonly twoPools?: true
   /** Another volume moves with it as one. */
   readonly group?: boolean
   /** A rule is broken on purpose: that must be found. */
@@ -197,6 +200,21 @@ export const groupScenarioOf = (seed: number): Scenario => {
     group: true,
     writer: scenario.writer ?? { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
     acts: scenario.acts.filter(({ act }) => act.kind !== 'run'),
+  }
+}
+
+/** The same storm where every host has two pools, and half of the moves stay on their host. */
+export const poolsScenarioOf = (seed: number): Scenario => {
+  const scenario = scenarioOf(seed)
+  const random = new Random(seed + 1)
+  return {
+    ...scenario,
+    label: `--pools-seed ${seed}`,
+    twoPools: true,
+    acts: scenario.acts.map(({ atMs, act }) => ({
+      atMs,
+      act: act.kind === 'move' && random.chance(0.6) ? { ...act, to: 'otherPool' as const } : act,
+    })),
   }
 }
 

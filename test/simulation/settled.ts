@@ -2,6 +2,7 @@ import type { DatasetRecord } from '../../src/domain/dataset.ts'
 import type { Volume } from '../../src/domain/volume.ts'
 import type { Container } from './engine.ts'
 import { canWrite } from './ledger.ts'
+import type { MemoryPool } from './memory-pool.ts'
 import type { SimHost } from './sim-host.ts'
 
 export interface Expectation {
@@ -25,28 +26,34 @@ export const unsettled = (
   if (volume.openMoveId !== null) return 'the volume is in a move'
   const owner = hosts.find(({ row }) => row.id === volume.ownerHostId)
   if (owner === undefined) return 'the owner is no host'
-  if (!canWrite(owner, volume.id))
-    return `${owner.name}, the owner in the store, cannot write: ${stateOf(owner, volume.id)}`
+  const pool = owner.pool(volume.pool)
+  if (pool === undefined) return `the owner has no pool ${volume.pool}`
+  if (!canWrite(pool, volume.id))
+    return `${owner.name}, the owner in the store, cannot write: ${stateOf(pool, volume.id)}`
   for (const host of hosts) {
-    const problem =
-      (host === owner ? ofOwner(host, volume) : ofOther(host, volume, expected)) ?? leftovers(host, volume)
+    for (const each of host.pools) {
+      const problem =
+        (each === pool ? ofOwner(host, pool, volume) : ofReplica(host, each, volume)) ?? leftovers(host, each, volume)
+      if (problem !== null) return problem
+    }
+    const problem = host === owner ? null : ofOther(host, volume, expected)
     if (problem !== null) return problem
   }
   return expected.mustRun ? ofWriter(owner, expected) : null
 }
 
-const stateOf = (host: SimHost, volumeId: string): string => {
-  const directory = host.pool.volumes.get(volumeId)
+const stateOf = (pool: MemoryPool, volumeId: string): string => {
+  const directory = pool.volumes.get(volumeId)
   return directory === undefined
     ? 'it holds nothing'
-    : `it is ${recordOf(host, volumeId)?.role} of ${recordOf(host, volumeId)?.datasetUuid}, the live dataset is ${directory.live?.uuid}`
+    : `it is ${recordOf(pool, volumeId)?.role} of ${recordOf(pool, volumeId)?.datasetUuid}, the live dataset is ${directory.live?.uuid}`
 }
 
-const recordOf = (host: SimHost, volumeId: string): DatasetRecord | null =>
-  (host.pool.volumes.get(volumeId)?.record ?? null) as DatasetRecord | null
+const recordOf = (pool: MemoryPool, volumeId: string): DatasetRecord | null =>
+  (pool.volumes.get(volumeId)?.record ?? null) as DatasetRecord | null
 
-const ofOwner = (host: SimHost, volume: Volume): string | null => {
-  const record = recordOf(host, volume.id)
+const ofOwner = (host: SimHost, pool: MemoryPool, volume: Volume): string | null => {
+  const record = recordOf(pool, volume.id)
   if (record?.moveId !== null) return `${host.name} owns it still within a move`
   // Less is possible: a source that unsealed itself while the abort was stored for the case that it had released.
   if (record.epoch > volume.epoch)
@@ -54,21 +61,24 @@ const ofOwner = (host: SimHost, volume: Volume): string | null => {
   return null
 }
 
-const ofOther = (host: SimHost, volume: Volume, expected: Expectation): string | null => {
-  const directory = host.pool.volumes.get(volume.id)
-  const record = recordOf(host, volume.id)
+const ofReplica = (host: SimHost, pool: MemoryPool, volume: Volume): string | null => {
+  const directory = pool.volumes.get(volume.id)
+  const record = recordOf(pool, volume.id)
   if (record !== null && (record.role !== 'replica' || record.moveId !== null)) {
     return `${host.name} is ${record.role}${record.moveId === null ? '' : ' within a move'}`
   }
   if (directory !== undefined && record === null) return `${host.name} has a directory without a record`
-  if (directory?.live) return `${host.name} has a live dataset, and is not the owner`
+  return directory?.live ? `${host.name} has a live dataset, and is not the owner` : null
+}
+
+const ofOther = (host: SimHost, volume: Volume, expected: Expectation): string | null => {
   if (host.kernel.mounts.some(({ volumeId }) => volumeId === volume.id)) return `${host.name} has it mounted`
   const stray = [...host.engine.containers.values()].find((container) => !expected.mayStay(host, container))
   return stray === undefined ? null : `container ${stray.name} (${stray.state}) is left on ${host.name}`
 }
 
-const leftovers = (host: SimHost, volume: Volume): string | null => {
-  const directory = host.pool.volumes.get(volume.id)
+const leftovers = (host: SimHost, pool: MemoryPool, volume: Volume): string | null => {
+  const directory = pool.volumes.get(volume.id)
   const journals = [...host.disk.files.keys()].filter((path) => path.includes('/moves/'))
   if (journals.length > 0) return `${host.name} has journals: ${journals.join(', ')}`
   const temporary = [...host.engine.containers.values()].find(({ name }) => name.includes('.drover-'))
@@ -76,7 +86,7 @@ const leftovers = (host: SimHost, volume: Volume): string | null => {
   if (directory === undefined) return null
   if (directory.partials.size > 0) return `${host.name} has partials`
   if (directory.making !== null) return `${host.name} has a half made dataset`
-  const known = new Set(recordOf(host, volume.id)?.snapshots.map(({ name }) => name))
+  const known = new Set(recordOf(pool, volume.id)?.snapshots.map(({ name }) => name))
   for (const name of directory.snapshots.keys()) {
     if (!known.has(name)) return `${host.name} has snapshot ${name}, which its record does not know`
   }

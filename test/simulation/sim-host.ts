@@ -29,7 +29,8 @@ export interface HostWorld {
 /** A machine: what is on its disks outlives everything, what its kernel and its engine hold outlives `vold`. */
 export class SimHost {
   readonly row: Host
-  readonly pool: MemoryPool
+  /** Of two the first is the default. */
+  readonly pools: readonly MemoryPool[]
   readonly kernel: Kernel
   readonly disk = new Disk()
   readonly engine: Engine
@@ -56,14 +57,19 @@ export class SimHost {
     this.network = world.network
     this.streams = world.streams
     this.#world = world
-    this.pool = new MemoryPool(`/pool-${row.name}`)
-    this.kernel = new Kernel(this.pool)
+    this.pools = row.pools.map((spec, index) => new MemoryPool(spec.slice(spec.indexOf(':') + 1), 2 ** 30, index * 1e6))
+    this.kernel = new Kernel(...this.pools)
     const { loop, random, ledger } = world
     this.engine = new Engine(row.name, { loop, random, kernel: this.kernel, ledger, plugin: this.#plugin() })
   }
 
   get name(): string {
     return this.row.name
+  }
+
+  /** The pool of that spec. */
+  pool(spec: string): MemoryPool | undefined {
+    return this.pools.find(({ name }) => spec.endsWith(`:${name}`))
   }
 
   wallClock(): number {
@@ -106,7 +112,7 @@ export class SimHost {
     this.killVold()
     this.engine.powerFails()
     this.kernel.powerFails()
-    this.pool.powerFails()
+    for (const pool of this.pools) pool.powerFails()
   }
 
   boot(): void {
@@ -120,7 +126,7 @@ export class SimHost {
 
   #mountAnyway(): Promise<string> | null {
     if (!this.mountsAnything) return null
-    for (const [id, { live }] of this.pool.volumes) {
+    for (const [id, { live }] of this.pools.flatMap(({ volumes }) => [...volumes])) {
       const path = `/data/mnt/${id}`
       if (live === null) continue
       if (this.kernel.ownMountAt(path) === undefined) this.kernel.mount(path, 'own', id, live)

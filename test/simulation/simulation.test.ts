@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest'
 import { courseNames, everyStep } from './every-step.ts'
 import { runScenario } from './run.ts'
-import { calm, type Flaw, groupScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
+import { calm, type Flaw, groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
 import { runAll } from './workers.ts'
 
 const minute = 60_000
 const seeds = 1_000
 const groupSeeds = 100
+const poolsSeeds = 200
 const sickSeeds = 40
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
@@ -14,7 +15,7 @@ const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random
 /** Seeds that found something once. */
 const found = [
   20, 26, 212, 266, 551, 576, 836, 897, 1001, 1301, 1331, 1463, 1814, 1998, 228, 1_457_839_654, 1_461_766_083,
-  1_379_572_052, 1_379_007_250, 1_600_000_635, 2_000_004_637,
+  1_379_572_052, 1_379_007_250, 1_600_000_635, 2_000_004_637, 886_636_436,
 ]
 
 /** A host was away at retire: the content proof of another member never went on. */
@@ -55,6 +56,17 @@ test(
     expect(failures).toEqual([])
     expect(moves.done).toBeGreaterThan(groupSeeds / 5)
     expect(moves.aborted).toBeGreaterThan(groupSeeds / 5)
+  },
+  5 * minute,
+)
+
+test(
+  `${poolsSeeds} storms where hosts have two pools, and most moves stay on their host`,
+  async () => {
+    const { failures, moves } = await runAll(range(base, poolsSeeds).map(poolsScenarioOf))
+    expect(failures).toEqual([])
+    expect(moves.done).toBeGreaterThan(poolsSeeds / 5)
+    expect(moves.aborted).toBeGreaterThan(poolsSeeds / 5)
   },
   5 * minute,
 )

@@ -43,7 +43,13 @@ export class Streams {
     this.#network = network
   }
 
-  service(process: SimProcess, pool: MemoryPool, address: string, now: () => string): TransferService {
+  /** The last word of a command names its pool. */
+  service(process: SimProcess, pools: readonly MemoryPool[], address: string, now: () => string): TransferService {
+    const poolOf = (argv: Argv): MemoryPool => {
+      const pool = pools.find(({ name }) => name === argv.at(-1))
+      if (pool === undefined) throw streamFailed(`no pool is named by ${argv}`)
+      return pool
+    }
     return {
       listen: async () => {},
       setIdentity: () => {},
@@ -52,7 +58,7 @@ export class Streams {
       receive: (spec) =>
         process.ask('transfer.receive', async () => {
           const key = `${address} ${spec.sessionId}`
-          const { end, transfer } = this.#end(process, pool, spec.argv, address)
+          const { end, transfer } = this.#end(process, poolOf(spec.argv), spec.argv, address)
           this.#waiting.set(key, end)
           this.#loop.after(peerTimeoutMs, () => {
             if (this.#waiting.delete(key)) end.settle(streamFailed('no peer came'))
@@ -61,7 +67,7 @@ export class Streams {
         }),
       send: (spec) =>
         process.ask('transfer.send', async () => {
-          const { end, transfer } = this.#end(process, pool, spec.argv, address)
+          const { end, transfer } = this.#end(process, poolOf(spec.argv), spec.argv, address)
           const key = `${spec.address} ${spec.sessionId}`
           this.#loop.after(1 + this.#random.next() * 10, () => {
             const peer = this.#waiting.get(key)

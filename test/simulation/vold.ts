@@ -64,12 +64,12 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
   const identity = { clusterId, hostId: row.id, hostName: row.name }
   const membership = await Membership.open(dataDir, clusterId, files)
   const peers = sim.network.client(process, row.address)
-  const backend = new MemoryBackend(sim.pool, sim.kernel, process, now)
-  await backend.open()
+  const backends = sim.pools.map((pool) => new MemoryBackend(pool, sim.kernel, process, now))
+  for (const backend of backends) await backend.open()
   const catalog = await Catalog.open(dataDir, files)
   const host = new VolumeHost({
     dataDir,
-    backends: [backend],
+    backends,
     epochs: await EpochLedger.open(dataDir, files),
     catalog,
     machine,
@@ -90,7 +90,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
     machine,
   )
   const runtime = simRuntime(process, sim.engine)
-  const transfers = sim.streams.service(process, sim.pool, row.dataAddress, now)
+  const transfers = sim.streams.service(process, sim.pools, row.dataAddress, now)
   const local = createLocalAgent({
     host,
     runtime,

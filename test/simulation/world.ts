@@ -37,6 +37,9 @@ export class World implements Steps {
   /** A container may have been stopped by an engine's end, a machine's or a person: to start it again is not Drover's. */
   stoppedByOthers = false
 
+  /** The store was rebuilt: it may not know of moves that have ended. */
+  isRecovered = false
+
   /** Who does what a poke says. */
   poke: (act: Act) => void = () => {}
 
@@ -49,7 +52,7 @@ export class World implements Steps {
     const note = (text: string) => this.note(text)
     this.ledger = new Ledger(this.hosts, this.loop, note)
     for (let index = 0; index < scenario.hosts; index += 1) {
-      const host: SimHost = new SimHost(rowOf(index), index === 0 ? this.storeFile : null, {
+      const host: SimHost = new SimHost(rowOf(index, scenario.twoPools === true), index === 0 ? this.storeFile : null, {
         loop: this.loop,
         random: this.random,
         network: this.network,
@@ -62,16 +65,16 @@ export class World implements Steps {
             host: on,
             process,
             clusterId: cluster,
-            control: rowOf(0),
+            control: rowOf(0, scenario.twoPools === true),
             logger: this.#loggerOf(process),
             row: on.row,
           }),
       })
       const { flaw } = scenario
       if (flaw === 'mount') host.mountsAnything = true
-      else if (flaw !== undefined) host.pool.flaw = flaw
+      else if (flaw !== undefined) for (const pool of host.pools) pool.flaw = flaw
       host.engine.isSick = scenario.sickOn === index
-      host.pool.recordWritten = (record) => this.ledger.recorded(host, record)
+      for (const pool of host.pools) pool.recordWritten = (record) => this.ledger.recorded(host, pool, record)
       this.hosts.push(host)
     }
   }
@@ -141,7 +144,7 @@ export class World implements Steps {
       if (host.dark) return
       this.stoppedByOthers = true
       host.powerFails()
-      for (const id of host.pool.volumes.keys()) this.ledger.checkOwners(id)
+      for (const { volumes } of host.pools) for (const id of volumes.keys()) this.ledger.checkOwners(id)
       this.loop.after(downMs, () => host.boot())
     } else {
       if (host.process === null) return
@@ -183,12 +186,12 @@ export class World implements Steps {
   }
 }
 
-const rowOf = (index: number): Host => ({
+const rowOf = (index: number, twoPools: boolean): Host => ({
   id: hostId(`h${String(index + 1).padStart(25, '0')}`),
   name: `host${index + 1}`,
   address: `host${index + 1}:7460`,
   dataAddress: `host${index + 1}:7461`,
-  pools: [`btrfs:/pool-host${index + 1}`],
+  pools: [`btrfs:/pool-host${index + 1}`, ...(twoPools ? [`btrfs:/other-host${index + 1}`] : [])],
   control: index === 0,
   fingerprint: '',
   joinedAt: '2026-11-24T00:00:00.000Z',

@@ -64,7 +64,7 @@ export class Writer {
     const row = ledger.next(this.#place.volumeId)
     this.#soon(random.next() * 4, () => {
       try {
-        kernel.pool.write(this.#place.dataset, rowPath(row), rowBytes)
+        kernel.poolOf(this.#place.dataset).write(this.#place.dataset, rowPath(row), rowBytes)
       } catch {
         this.#soon(200, () => this.#write())
         return

@@ -23,6 +23,8 @@ const memoryFiles = (): Files => {
 }
 
 export interface MemoryHost {
+  /** In `btrfs:/other`. */
+  readonly other: MemoryBackend
   readonly host: VolumeHost
   readonly files: Files
   readonly backend: MemoryBackend
@@ -31,14 +33,17 @@ export interface MemoryHost {
 }
 
 /** A host whose disk, pool and mounts are in memory. */
-export const memoryHost = async (): Promise<MemoryHost> => {
+export const memoryHost = async ({ twoPools = false } = {}): Promise<MemoryHost> => {
   const files = memoryFiles()
   const pool = new MemoryPool('/pool')
-  const kernel = new Kernel(pool)
-  const backend = new MemoryBackend(pool, kernel, quickHand, () => '2026-11-24T00:00:00.000Z')
+  const second = new MemoryPool('/other', 2 ** 30, 1e6)
+  const kernel = new Kernel(pool, second)
+  const [backend, other] = [pool, second].map(
+    (each) => new MemoryBackend(each, kernel, quickHand, () => '2026-11-24T00:00:00.000Z'),
+  ) as [MemoryBackend, MemoryBackend]
   const host = new VolumeHost({
     dataDir: '/data',
-    backends: [backend],
+    backends: twoPools ? [backend, other] : [backend],
     epochs: await EpochLedger.open('/data', files),
     catalog: await Catalog.open('/data', files),
     machine: {
@@ -51,5 +56,5 @@ export const memoryHost = async (): Promise<MemoryHost> => {
     logger: silentLogger,
     identity: { clusterId: clusterId('c'.repeat(26)), hostId: hostId('h'.repeat(26)), hostName: 'host1' },
   })
-  return { host, files, backend, pool, kernel }
+  return { host, files, backend, other, pool, kernel }
 }

@@ -45,7 +45,7 @@ export class MoveQueue {
     const [first] = moves
     const slots = first.request.onlyIdle ? this.#pulls : this.#moves
     const wish = {
-      hosts: [first.sourceHostId, first.targetHostId],
+      hosts: [...new Set([first.sourceHostId, first.targetHostId])],
       slots: moves.length,
       order: `${first.startedAt} ${first.id}`,
     }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { DatasetRecord, SnapshotRecord } from '../../../src/domain/dataset.ts'
+import type { DatasetRecord, Role, SnapshotRecord } from '../../../src/domain/dataset.ts'
 import { clusterId, hostId, volumeId } from '../../../src/domain/ids.ts'
 import { makePlan, type PlanInput } from '../../../src/migrate/plan.ts'
 
@@ -45,14 +45,29 @@ test('a copy that went its own way: both lists of snapshots are named', () => {
   expect(() => makePlan(input([], ['x']))).toThrow('host1 has no snapshots')
 })
 
-test('a replica in another pool than the one that was asked for is told in plan, and what to do', () => {
-  const { target, ...rest } = input(['a'], [])
-  const held = (heldIn: string): PlanInput => ({ ...rest, target: { ...target, role: 'replica', heldIn } })
-  expect(() => makePlan(held('btrfs:/pool'))).toThrow(
+test('what other pools of the target hold is left alone when it is a replica, and refused when it may be more', () => {
+  const { target, ...rest } = input([], [])
+  const beside = (role: Role): PlanInput => ({
+    ...rest,
+    target: { ...target, role: null, beside: [{ pool: 'btrfs:/pool', role }] },
+  })
+  expect(makePlan(beside('replica'))).toMatchObject({ strategy: 'native-full' })
+  expect(() => makePlan(beside('diverged'))).toThrow(
     expect.objectContaining({
       code: 'DIVERGED',
-      message: 'host host2 has a replica of volume db in pool btrfs:/pool, not in zfs:tank; leave --pool out',
+      message:
+        'host host2 holds a copy of volume db that is diverged in pool btrfs:/pool; it was left alone, look at vol inspect db',
     }),
   )
-  expect(makePlan(held('zfs:tank'))).toMatchObject({ strategy: 'native-full' })
+})
+
+test('within one host the copy that is moved stands beside where it goes', () => {
+  const { source, target, from, ...rest } = input([], [])
+  const { pool } = source.record
+  const within = (role: Role, where = pool): PlanInput => ({
+    ...{ ...rest, source, from, to: from },
+    target: { ...target, role: null, beside: [{ pool: where, role }] },
+  })
+  expect(makePlan(within('owner'))).toMatchObject({ strategy: 'native-full' })
+  expect(() => makePlan(within('owner', 'btrfs:/third'))).toThrow('that is owner in pool btrfs:/third')
 })
