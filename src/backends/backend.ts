@@ -210,18 +210,15 @@ export interface StreamFacet {
  * StreamFacet, whose `partials`, `abortReceive` and `promote` serve these too.
  */
 export interface TreeFacet {
+  /** By so much a snapshot's `createdAt` may be later than its making began (default: not at all): what is sent upon it is looked at the closer. */
+  readonly datedLateMs?: number
   /** @throws MISSING_PROGRAM when what writes and reads such streams is not installed */
   check(): Promise<void>
   /**
    * Makes the place `partial`: a writable copy of the snapshot `base`; without one an empty `data`. What an earlier try left there goes.
    * `sizeBytes` is enforced while it is written (null: no limit but the pool's). @throws DATASET_MISSING, NO_SPACE, BAD_SIZE
    */
-  prepareReceive(
-    id: VolumeId,
-    partial: string,
-    base: string | null,
-    options: { sizeBytes: number | null },
-  ): Promise<void>
+  prepareReceive(id: VolumeId, partial: string, base: string | null, options: NewDataset): Promise<void>
   /** Gives `use` a directory that shows the partial, and a path for its proof (tree/receive.ts), for as long as it runs. @throws DATASET_MISSING */
   withPartial<T>(id: VolumeId, partial: string, use: (place: TreePlace) => Promise<T>): Promise<T>
   /**

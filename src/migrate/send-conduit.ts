@@ -27,7 +27,7 @@ export const sendConduit = async ({ backend, record }: Held, args: MoveCommand &
     baseIdentity: base === null ? null : treeIdentity(base),
     top: `${top}/data`,
     base: basePath === null ? null : `${basePath}/data`,
-    baseTakenMs: base === null ? 0 : Date.parse(base.createdAt),
+    baseTakenMs: base === null ? 0 : Date.parse(base.createdAt) - (backend.trees?.datedLateMs ?? 0),
   })
   return (use) =>
     snapshots.withPath(volumeId, name, (top) =>

@@ -146,7 +146,9 @@ export class TargetSide {
       )
     }
     const partial = partialName(args)
-    await trees.prepareReceive(args.volumeId, partial, base?.name ?? null, { sizeBytes: record.sizeBytes })
+    const { sizeBytes, options } = record
+    const made = { sizeBytes, ...(options === undefined ? {} : { options }) }
+    await trees.prepareReceive(args.volumeId, partial, base?.name ?? null, made)
     return (use) =>
       trees.withPartial(args.volumeId, partial, ({ path, proofPath }) =>
         use(receiveCommand({ tree: `${path}/data`, baseIdentity, proofPath })),

@@ -5,6 +5,7 @@ import type { PoolInfo, PoolSpec } from '../../domain/pool.ts'
 import { formatSize } from '../../domain/units.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, NewDataset, ResizingFacet } from '../backend.ts'
+import { RsyncCheck } from '../tree/rsync.ts'
 import { inventoryOf } from './inventory.ts'
 import { LiveDatasets } from './live-datasets.ts'
 import { Mounting } from './mounting.ts'
@@ -17,6 +18,7 @@ import { Records } from './records.ts'
 import { Snapshots } from './snapshots.ts'
 import { Streams } from './streams.ts'
 import { Trash } from './trash.ts'
+import { Trees } from './trees.ts'
 import { usageOf } from './usage.ts'
 import { missing, ZfsCommand } from './zfs-command.ts'
 
@@ -25,6 +27,7 @@ export class ZfsBackend implements Backend {
   readonly spec: PoolSpec
   readonly snapshots: Snapshots
   readonly streams: Streams
+  readonly trees: Trees
   readonly resizing: ResizingFacet
   readonly removals: Trash
   readonly options: Options
@@ -54,6 +57,8 @@ export class ZfsBackend implements Backend {
     this.snapshots = new Snapshots({ ...base, live: this.#live })
     this.streams = new Streams({ ...base, live: this.#live, snapshots: this.snapshots })
     this.options = new Options(names.pool, command)
+    const { snapshots, streams } = this
+    this.trees = new Trees({ ...base, snapshots, streams, rsync: new RsyncCheck(exec) })
     this.resizing = { resize: (id, sizeBytes) => this.#resize(id, sizeBytes) }
   }
 
