@@ -202,6 +202,22 @@ export interface StreamFacet {
   partials(id: VolumeId): Promise<string[]>
   /** A writable live dataset from the snapshot, limit enforced, durable when it returns. Exists already and came from that snapshot: left as it is. */
   promote(id: VolumeId, snapshot: string, options: NewDataset): Promise<LiveDataset>
+  readonly resuming?: ResumingFacet
+}
+
+/** A stream that was cut off goes on where it was, although both its processes have ended. */
+export interface ResumingFacet {
+  /**
+   * What the partial has of the stream of the snapshot `streamUuid` upon `baseUuid`: a token of it for the sender, and the command that
+   * receives the rest. Null: nothing that could go on; then `prepareReceive` begins anew.
+   */
+  resumeReceive(
+    id: VolumeId,
+    partial: string,
+    stream: { streamUuid: string; baseUuid: string | null },
+  ): Promise<{ token: string; argv: Argv } | null>
+  /** Writes the rest. @throws STREAM_FAILED when the token is of another stream, DATASET_MISSING */
+  resumeSend(id: VolumeId, snapshot: string, base: string | null, token: string): Promise<Argv>
 }
 
 /**

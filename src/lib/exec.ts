@@ -155,6 +155,7 @@ const debianPackages: Readonly<Record<string, string>> = {
   xfs_growfs: 'xfsprogs',
   zfs: 'zfsutils-linux',
   zpool: 'zfsutils-linux',
+  zstream: 'zfsutils-linux',
   lvs: 'lvm2',
   dmsetup: 'dmsetup',
   thin_delta: 'thin-provisioning-tools',

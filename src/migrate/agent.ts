@@ -209,7 +209,7 @@ export interface Agent {
   ): Promise<void>
   hasImage(args: { imageId: string }): Promise<boolean>
   /** `streamVersion`: the newest of the pool's stream format that it reads. */
-  receive(args: MoveCommand & ReceiveArgs): Promise<{ dataAddress: string; streamVersion: number }>
+  receive(args: MoveCommand & ReceiveArgs): Promise<Receiving>
   /** Proves what arrived, and what it was received upon (`baseUuid`: its stream identity; null: nothing), then records it. */
   received(
     args: MoveCommand & {
@@ -285,6 +285,8 @@ export interface TableUpdate {
 
 export interface SendArgs {
   readonly sessionId: string
+  /** Of the receiver: only the rest is sent. */
+  readonly resumeToken?: string
   /** Left out: native. */
   readonly stream?: StreamKind
   readonly snapshot: string
@@ -299,8 +301,17 @@ export interface SendArgs {
   readonly patienceMs: number
 }
 
+export interface Receiving {
+  readonly dataAddress: string
+  readonly streamVersion: number
+  /** It goes on with what an earlier try of the same stream has brought; absent: from the start. */
+  readonly resumeToken?: string
+}
+
 export interface ReceiveArgs {
   readonly sessionId: string
+  /** Stream identity of the snapshot that an earlier try was about: what it brought may stay. Left out: it goes. */
+  readonly resumes?: string
   /** Left out: native. */
   readonly stream?: StreamKind
   /** Stream identity of the base that the stream goes upon; null: it is whole. */

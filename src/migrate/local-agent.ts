@@ -185,7 +185,9 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     hasImage: ({ imageId }) => runtime.hasImage(imageId),
     receive: async (args) => {
       await startReceive(target(args), transfers, receiving, args)
-      return { dataAddress: parts.dataAddress(), streamVersion: await target(args).streamVersion(args) }
+      const resumeToken = receiving.resumeToken(args.sessionId)
+      const where = { dataAddress: parts.dataAddress(), streamVersion: await target(args).streamVersion(args) }
+      return resumeToken === undefined ? where : { ...where, resumeToken }
     },
     received: async (args) => {
       await receiving.result(args.sessionId)
@@ -297,9 +299,10 @@ const startReceive = async (
   args: MoveCommand & ReceiveArgs,
 ): Promise<void> => {
   if (sessions.has(args.sessionId)) return
-  // An earlier try of this move, whose control role died, may still be writing into the place we are about to clear.
+  // An earlier try of this move, whose control role died, may still be writing into the place that is made ready.
   await sessions.abortAll(args.moveId)
-  const transfer = await startWithin(await target.prepareReceive(args), (argv, landing) =>
+  const { conduit, resumeToken } = await target.prepareReceive(args)
+  const transfer = await startWithin(conduit, (argv, landing) =>
     transfers.receive({
       sessionId: args.sessionId,
       argv,
@@ -310,7 +313,7 @@ const startReceive = async (
       ...(args.plain ? { ticket: args.ticket } : {}),
     }),
   )
-  sessions.add(args.sessionId, transfer)
+  sessions.add(args.sessionId, transfer, resumeToken)
 }
 
 const baseKeptMs = 24 * 3_600_000

@@ -1,3 +1,4 @@
+import type { ResumingFacet, StreamFacet } from '../backends/backend.ts'
 import { sendCommand } from '../backends/tree/commands.ts'
 import type { SendOrder } from '../backends/tree/send.ts'
 import { type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
@@ -11,7 +12,10 @@ export const sendConduit = async ({ backend, record }: Held, args: MoveCommand &
   const { volumeId, snapshot: name, base: baseName, streamVersion } = args
   if (args.stream !== 'tree') {
     if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
-    const argv = await backend.streams.sendCommand(volumeId, name, baseName, streamVersion)
+    const { resumeToken: token } = args
+    const argv = await (token === undefined
+      ? backend.streams.sendCommand(volumeId, name, baseName, streamVersion)
+      : resumingOf(backend.streams).resumeSend(volumeId, name, baseName, token))
     return (use) => use(argv)
   }
   const { snapshots } = backend
@@ -35,4 +39,9 @@ export const sendConduit = async ({ backend, record }: Held, args: MoveCommand &
         ? use(sendCommand(order(top, null)))
         : snapshots.withPath(volumeId, base.name, (basePath) => use(sendCommand(order(top, basePath)))),
     )
+}
+
+const resumingOf = ({ resuming, format }: StreamFacet): ResumingFacet => {
+  if (resuming !== undefined) return resuming
+  throw new DroverError('STREAM_FAILED', `streams of ${format} do not go on; the next one is sent whole`)
 }

@@ -7,6 +7,7 @@ interface Session {
   readonly transfer: Transfer
   readonly startedAt: number
   readonly ended: Promise<void>
+  readonly resumeToken: string | undefined
   result: TransferResult | null
   error: DroverError | null
 }
@@ -26,9 +27,15 @@ export class Sessions {
     return this.#sessions.has(id)
   }
 
-  add(id: string, transfer: Transfer): void {
+  /** Of a receiver that goes on with what an earlier one has brought. */
+  resumeToken(id: string): string | undefined {
+    return this.#sessions.get(id)?.resumeToken
+  }
+
+  add(id: string, transfer: Transfer, resumeToken?: string): void {
     const session: Session = {
       transfer,
+      resumeToken,
       startedAt: this.#clock.monotonic(),
       result: null,
       error: null,

@@ -32,29 +32,35 @@ interface Opened {
   readonly streamVersion: number
   readonly plain: boolean
   readonly ticket: string
+  readonly resumeToken?: string
 }
 
+/** @param resumes of a snapshot that was on its way already: what of it has arrived may stay */
 export const openSession = async (
   context: MoveContext,
   { index, final, base }: Omit<Shipment, 'name'>,
+  resumes: SnapshotRecord | null = null,
 ): Promise<Opened> => {
   const { target, command, parts, stream } = context
   const sessionId = `${command.moveId}-${index}-${randomBytes(6).toString('hex')}`
   // What is packed goes through our processes, and through TLS with them.
   const plain = parts.trusted(context.sourceHost, context.targetHost) && context.move.request.compress !== 'zstd'
   const ticket = randomBytes(24).toString('hex')
-  const { dataAddress, streamVersion } = await target.receive({
+  const { dataAddress, streamVersion, resumeToken } = await target.receive({
     ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
     stream,
     baseUuid: base === null ? null : identityFor(stream, base),
+    ...(resumes === null ? {} : { resumes: identityFor(stream, resumes) }),
     patienceMs: patienceMs(final),
   })
-  return { sessionId, dataAddress, streamVersion, plain, ticket }
+  const opened = { sessionId, dataAddress, streamVersion, plain, ticket }
+  return resumeToken === undefined ? opened : { ...opened, resumeToken }
 }
 
 /**
- * Sends the snapshot, which is taken already, into an opened session; anew, into another and from the same base, when that one could not go on. The
- * target clears what had arrived before it receives again, and nothing of it has been recorded.
+ * Sends the snapshot, which is taken already, into an opened session; into another and from the same base, when that one could not go on. The
+ * target goes on with what had arrived, where its pool can, or clears it before it receives again; nothing of it has been recorded. What went
+ * on and failed once more is begun anew: it may be what arrived that it fails for.
  */
 export const ship = async (
   context: MoveContext,
@@ -65,12 +71,17 @@ export const ship = async (
   const { parts, signal } = context
   const startedAt = parts.clock.monotonic()
   let opened: Opened | null = first
+  let wasResumed = false
   for (const pauseMs of [...pausesMs(shipment.final), null]) {
     try {
-      opened ??= await openSession(context, shipment)
+      const resumes = wasResumed ? null : snapshot
+      wasResumed = false
+      opened ??= await openSession(context, shipment, resumes)
+      wasResumed = opened.resumeToken !== undefined
       return await shipOnce(context, shipment, snapshot, opened)
     } catch (error) {
-      const retryable = error instanceof Retryable || (opened === null && hasCode(error, 'HOST_UNREACHABLE'))
+      const retryable =
+        error instanceof Retryable || wasResumed || (opened === null && hasCode(error, 'HOST_UNREACHABLE'))
       const late = shipment.final && parts.clock.monotonic() - startedAt > patienceMs(true)
       signal.throwIfAborted()
       const failure = error instanceof Retryable ? error.failure : error
@@ -97,13 +108,14 @@ const shipOnce = async (
   context: MoveContext,
   shipment: Shipment,
   snapshot: SnapshotRecord,
-  { sessionId, dataAddress, streamVersion, plain, ticket }: Opened,
+  { sessionId, dataAddress, streamVersion, plain, ticket, resumeToken }: Opened,
 ): Promise<TransferStatus> => {
   const { source, target, command, move, stream } = context
   const { final, name, base } = shipment
   const order = {
     stream,
     ...{ ...command, sessionId, snapshot: name, base: base?.name ?? null, targetHostId: context.targetHost.id },
+    ...(resumeToken === undefined ? {} : { resumeToken }),
     ...{ dataAddress, streamVersion, plain, ticket, bwlimitBytes: move.request.bwlimitBytes ?? null },
     ...{ compress: move.request.compress ?? 'none', patienceMs: patienceMs(final) },
   }

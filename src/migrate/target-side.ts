@@ -9,7 +9,7 @@ import type { VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { datasetOf } from '../volumes/lifecycle.ts'
-import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
+import type { MoveCommand, PreparedContainer, ReceiveArgs, TargetReport } from './agent.ts'
 import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
@@ -124,13 +124,19 @@ export class TargetSide {
   }
 
   /** Where the stream goes: the command that reads it. */
-  async prepareReceive(args: MoveCommand & { baseUuid?: string | null; stream?: StreamKind }): Promise<Conduit> {
+  async prepareReceive(args: MoveCommand & ReceiveOrder): Promise<{ conduit: Conduit; resumeToken?: string }> {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
-      if (args.stream === 'tree') return this.#prepareTree(args, held)
+      if (args.stream === 'tree') return { conduit: await this.#prepareTree(args, held) }
       const streams = streamsOf(held.backend)
-      const argv = await streams.prepareReceive(args.volumeId, partialName(args), args.baseUuid ?? null)
-      return (use) => use(argv, streams.landing)
+      const { volumeId, baseUuid = null, resumes: streamUuid } = args
+      const resumed =
+        streamUuid === undefined
+          ? null
+          : ((await streams.resuming?.resumeReceive(volumeId, partialName(args), { streamUuid, baseUuid })) ?? null)
+      if (resumed !== null) return { conduit: (use) => use(resumed.argv, streams.landing), resumeToken: resumed.token }
+      const argv = await streams.prepareReceive(volumeId, partialName(args), baseUuid)
+      return { conduit: (use) => use(argv, streams.landing) }
     })
   }
 
@@ -378,6 +384,8 @@ export class TargetSide {
     }
   }
 }
+
+type ReceiveOrder = Partial<Pick<ReceiveArgs, 'baseUuid' | 'stream' | 'resumes'>>
 
 const streamsOf = (backend: Backend): StreamFacet => {
   if (backend.streams !== undefined) return backend.streams

@@ -41,3 +41,11 @@ export const guidOf = (what: string, text: string | undefined): string => {
   if (text === undefined || !/^\d{1,20}$/.test(text)) throw unreadable(what, text ?? '(nothing)')
   return text
 }
+
+/** What a resume token is of, as `zstream token` tells it. @throws COMMAND_FAILED when it tells no such thing */
+export const readToken = (text: string): { toGuid: string; fromGuid: string | null } => {
+  const guid = (name: string): string | null => new RegExp(`^\\s*${name}: (\\d+)$`, 'm').exec(text)?.[1] ?? null
+  const toGuid = guid('toguid')
+  if (toGuid === null) throw new DroverError('COMMAND_FAILED', 'zstream token names no snapshot; the token is not used')
+  return { toGuid, fromGuid: guid('fromguid') }
+}

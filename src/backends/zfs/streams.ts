@@ -7,6 +7,7 @@ import { type FoundSnapshot, inventoryOf } from './inventory.ts'
 import type { LiveDatasets } from './live-datasets.ts'
 import { arriving, type Names } from './names.ts'
 import { guidOf } from './parse.ts'
+import { Resuming } from './resuming.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { Trash } from './trash.ts'
 import { holdTag, missing, type ZfsCommand } from './zfs-command.ts'
@@ -31,11 +32,13 @@ interface Parts {
  */
 export class Streams implements StreamFacet {
   readonly format = 'zfs-send-1'
+  readonly resuming: Resuming
   readonly #parts: Parts
   #sequence = 0
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.resuming = new Resuming(parts.names, parts.command)
   }
 
   async sendCommand(id: VolumeId, snapshot: string, base: string | null): Promise<Argv> {

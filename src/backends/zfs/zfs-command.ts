@@ -154,6 +154,11 @@ export class ZfsCommand {
     await this.#unless(absent, dataset, ['zfs', 'destroy', '-r', dataset], 24 * 60 * minutes, signal)
   }
 
+  /** What a resume token says, a line for each. */
+  async tokenContents(token: string): Promise<string> {
+    return (await this.#run('resume token', ['zstream', 'token', token])).stdout
+  }
+
   /** Everything written so far to the pool is on disk. */
   async sync(dataset: string): Promise<void> {
     await this.#run(dataset, ['zpool', 'sync', dataset.split('/', 1)[0] ?? dataset], 10 * minutes)

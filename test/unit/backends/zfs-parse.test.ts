@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { readInventory } from '../../../src/backends/zfs/inventory.ts'
 import { checkName, Names } from '../../../src/backends/zfs/names.ts'
-import { guidOf, parseRows, parseVersions, wholeNumber } from '../../../src/backends/zfs/parse.ts'
+import { guidOf, parseRows, parseVersions, readToken, wholeNumber } from '../../../src/backends/zfs/parse.ts'
 import { volumeId } from '../../../src/domain/ids.ts'
 
 // What is quoted here was printed by OpenZFS 2.3.9 of Debian 13.
@@ -20,6 +20,13 @@ test('rows and numbers', () => {
   expect(wholeNumber('zfs get', '14848')).toBe(14848)
   expect(() => wholeNumber('zfs get', '-')).toThrow('is not understood')
   expect(guidOf('zfs get', '10299740181669529964')).toBe('10299740181669529964')
+})
+
+test('a resume token names both snapshots', () => {
+  const text = "     object: 3\n     toguid: 10299740181669529964\n     toname: 'tank/v/live@s'\n     fromguid: 31\n"
+  expect(readToken(text)).toEqual({ toGuid: '10299740181669529964', fromGuid: '31' })
+  expect(readToken('     toguid: 1\n')).toEqual({ toGuid: '1', fromGuid: null })
+  expect(() => readToken('nothing\n')).toThrow('names no snapshot')
 })
 
 const id = volumeId('v'.repeat(26))

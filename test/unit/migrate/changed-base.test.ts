@@ -27,7 +27,7 @@ const afterTwoRounds = async () => {
   const firstMount = await FirstMount.open('/data', async () => 0, host.machine)
   const target = new TargetSide(host, {} as ContainerRuntime, new MoveJournal('/data', files), firstMount)
   const receive = async (sent: Stream) =>
-    (await target.prepareReceive(command))(async (argv) =>
+    (await target.prepareReceive(command)).conduit(async (argv) =>
       writeStream(pool, argv, sent, true, '2026-11-24T00:00:00.000Z'),
     )
   await target.begin({ ...command, pool: 'btrfs:/pool', sizeBytes: null, labels: {}, createdAt: '' })

@@ -10,6 +10,7 @@ const status = (change: Partial<TransferStatus>): TransferStatus => ({
   ...{ resentBytes: 0, reconnects: 0, wireBytes: 7 },
   ...change,
 })
+const done = status({})
 const lost = status({ state: 'failed', digest: null, error: 'the link broke', retryable: true })
 const failed = status({ state: 'failed', digest: null, error: 'no such subvolume' })
 const unreachable = new DroverError('HOST_UNREACHABLE', 'no answer')
@@ -75,6 +76,29 @@ test('not for ever, and while writers are stopped once only', async () => {
   const delta = world(many)
   await expect(delta.run(true)).rejects.toMatchObject({ code: 'STREAM_FAILED' })
   expect(delta.called.filter((call) => call === 'send')).toHaveLength(2)
+})
+
+test('where the target kept what arrived, the rest is sent; what failed once more after that is begun anew', async () => {
+  const resumes: unknown[] = []
+  const tokens: unknown[] = []
+  const status = [lost, failed, lost]
+  const { run } = world([], {
+    target: {
+      receive: async (args: { resumes?: string }) => {
+        resumes.push(args.resumes)
+        return { dataAddress: 'there:1', ...(args.resumes === undefined ? {} : { resumeToken: 'token' }) }
+      },
+      received: async () => {},
+      transferStatus: async () => done,
+    } as unknown as Agent,
+    source: {
+      send: async (args: { resumeToken?: string }) => tokens.push(args.resumeToken),
+      transferStatus: async () => status.shift() ?? done,
+    } as unknown as Agent,
+  })
+  expect(await run(false)).toMatchObject({ bytes: 7 })
+  expect(resumes).toEqual([undefined, 'u', undefined, 'u'])
+  expect(tokens).toEqual([undefined, 'token', undefined, 'token'])
 })
 
 test('what failed by itself is not tried again', async () => {
