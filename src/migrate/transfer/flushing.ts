@@ -4,10 +4,10 @@ import { streamFailed } from './failure.ts'
 import type { Task } from './task.ts'
 
 /** A machine with much memory keeps some gigabytes before it begins to write by itself; the end of a stream would wait for all of them. */
-const everyBytes = 64 * 2 ** 20
+const everyBytes = 128 * 2 ** 20
 
 /**
- * Runs `work` with a task that syncs the file system of the directory as the stream goes in, once for each 64 MiB, never twice at a time.
+ * Runs `work` with a task that syncs the file system of the directory as the stream goes in, once for each 128 MiB, never twice at a time.
  * An error of the disk calls the work off; at the end it is waited for, since the kernel tells it to nobody else.
  * @throws STREAM_FAILED
  */

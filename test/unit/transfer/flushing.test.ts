@@ -11,18 +11,18 @@ const task: Task = {
   ...{ clock: systemClock, aborted: new Promise<never>(() => {}), progress: (bytes: number) => void told.push(bytes) },
 }
 
-test('once for each 64 MiB, never twice at a time, and the last is waited for', async () => {
+test('once for each 128 MiB, never twice at a time, and the last is waited for', async () => {
   const syncs: (() => void)[] = []
   let ended = false
   const done = flushing(
     tmpdir(),
     task,
     async ({ progress }) => {
-      for (const bytes of [63 * mib, 64 * mib, 200 * mib]) progress(bytes)
+      for (const bytes of [127 * mib, 128 * mib, 300 * mib]) progress(bytes)
       expect(syncs).toHaveLength(1)
       syncs[0]?.()
       await new Promise((resolve) => setImmediate(resolve))
-      progress(201 * mib)
+      progress(301 * mib)
       expect(syncs).toHaveLength(2)
       return 'whole'
     },
@@ -34,7 +34,7 @@ test('once for each 64 MiB, never twice at a time, and the last is waited for', 
   expect(ended).toBe(false)
   syncs[1]?.()
   expect(await done).toBe('whole')
-  expect(told).toEqual([63 * mib, 64 * mib, 200 * mib, 201 * mib])
+  expect(told).toEqual([127 * mib, 128 * mib, 300 * mib, 301 * mib])
 })
 
 test('a disk that does not take it calls the work off', async () => {
@@ -42,7 +42,7 @@ test('a disk that does not take it calls the work off', async () => {
     tmpdir(),
     task,
     async ({ progress, aborted }) => {
-      progress(64 * mib)
+      progress(128 * mib)
       return aborted
     },
     async () => {
@@ -59,7 +59,7 @@ test('an error that comes after the last byte is no success', async () => {
   const done = flushing(
     tmpdir(),
     task,
-    async ({ progress }) => progress(64 * mib),
+    async ({ progress }) => progress(128 * mib),
     async () => {
       await new Promise((resolve) => setTimeout(resolve, 20))
       throw new Error('ENOSPC: what was written did not reach the disk')
