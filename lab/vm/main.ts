@@ -6,13 +6,16 @@ import { clearOnSignals } from './work-directory.ts'
 /**
  * npm run test:vm [-- ARGUMENTS OF VITEST]
  * npm run test:vm -- --exec COMMAND...
- * npm run test:vm -- --missing [FILE]: the suites that this machine's own kernel cannot run, their results into FILE, as JSON
+ * npm run test:vm -- --missing [FILE]: the suites that this machine's own kernel cannot run, but for what takes longest, their results into
+ * FILE, as JSON
  */
 const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
 
 /** Others are loaded by a mount. */
 const kernelModules = ['zfs', 'dm_thin_pool']
 const minute = 60_000
+/** Ten minutes of one emulated processor; the same engine is crashed between any two commands on loop devices, on this kernel. */
+const seldom = '**/lvm-crashes.test.ts'
 const inGuest = '/scratch/results.json'
 
 const vitest = (words: readonly string[]): string =>
@@ -28,7 +31,7 @@ const work = ([first, ...rest]: readonly string[]): { command: string; resultsFi
   const missing = suitesForGuest()
   if (missing.length === 0) return null
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${inGuest}`]
-  const run = vitest([...projects(missing), ...reporters])
+  const run = vitest([...projects(missing), '--exclude', seldom, ...reporters])
   const command = `${run}; status=$?; cat ${inGuest} >/dev/drover-results; exit $status`
   return resultsFile === undefined ? { command } : { command, resultsFile }
 }
