@@ -10,18 +10,5 @@ const syncfs = libc.func('int syncfs(int fd)')
  * @throws errno errors: ENOSPC, EIO and such, when something written since then did not reach the disk
  */
 export const syncFileSystem = (fd: number): void => {
-  if (syncfs(fd) !== 0) throw lost(koffi.errno())
-}
-
-const lost = (errno: number): Error => errnoError('syncfs', errno, 'what was written did not reach the disk')
-
-/** The same, in a thread of its own. The kernel tells an error once: who drops it has lost it for all that follows. */
-export const syncFileSystemAside = async (fd: number): Promise<void> => {
-  const [status, errno] = await new Promise<[number, number]>((resolve, reject) => {
-    syncfs.async(fd, (error: Error | null, result: number) => {
-      if (error === null) resolve([result, koffi.errno()])
-      else reject(error)
-    })
-  })
-  if (status !== 0) throw lost(errno)
+  if (syncfs(fd) !== 0) throw errnoError('syncfs', koffi.errno(), 'what was written did not reach the disk')
 }
