@@ -71,7 +71,7 @@ const makePool: MakePool = async () => {
       await mkdir(join(volume(id), 'making'), { recursive: true })
       await writeFile(join(volume(id), 'making', 'live.json'), JSON.stringify({ device }))
       const made = server.plant({ 'drover:cluster': cluster, 'drover:device': device }, here.zone)
-      const volumeNote = { token: randomUUID(), request: {}, volumeId: made, askedAt: Date.now() }
+      const volumeNote = { token: randomUUID(), request: {}, volumeId: made, askedAt: clock.now() }
       const entry = { device, sizeBytes: unitBytes, volume: volumeNote, snapshot: null, sealMark: null, epoch: 0 }
       await writeFile(join(home, 'devices', `${device}.json`), JSON.stringify(entry))
     },
