@@ -46,7 +46,7 @@ export const surroundingsOf = (
   budget: new CallBudget(clock),
   limits: {
     // A busy machine takes its time, and the clock is fast.
-    ...{ settle: 20_000, create: 100 * minute, attach: 50 * minute, detach: 50 * minute },
+    ...{ settle: 60_000, create: 100 * minute, attach: 50 * minute, detach: 50 * minute },
     ...{ snapshot: 600 * minute, modify: 300 * minute, view: 1_000 * minute },
   },
   ...over,
