@@ -31,7 +31,9 @@ export const readInto = (link: TLSSocket, onPiece: (piece: Buffer) => void): voi
     onPiece(own.subarray(0, count))
   })
   handle.useUserBuffer(own)
-  // What came before stands in the stream, and goes first.
-  for (let early: unknown = link.read(); Buffer.isBuffer(early); early = link.read()) onPiece(early)
-  if (!link.isPaused()) link.resume()
+  // What came before stands in the stream, and goes first; not within this call, whose caller has not got its result yet.
+  queueMicrotask(() => {
+    for (let early: unknown = link.read(); Buffer.isBuffer(early); early = link.read()) onPiece(early)
+    if (!link.isPaused()) link.resume()
+  })
 }

@@ -52,6 +52,7 @@ test('what came before goes first', async () => {
   while (link.receiver.readableLength < 1000) await new Promise((resolve) => setImmediate(resolve))
   const came: Buffer[] = []
   readInto(link.receiver, (piece) => came.push(Buffer.from(piece)))
+  expect(came).toEqual([])
   link.sender.write(sent.subarray(1000))
   await ended(link)
   expect(Buffer.concat(came).equals(sent)).toBe(true)
