@@ -98,7 +98,9 @@ export const removeVolume = (
   command: { volumeId: VolumeId; force: boolean },
 ): Promise<void> =>
   host.locks.run(command.volumeId, async () => {
-    const [held, ...others] = await host.copies(command.volumeId)
+    // What was superseded is a person's to look at, also when this comes again because its answer was lost.
+    const copies = (await host.copies(command.volumeId)).filter(({ record }) => record.role !== 'diverged')
+    const [held, ...others] = copies
     if (held === undefined) return
     const { record, backend } = held
     if (record.clusterId !== host.identity.clusterId || record.hostId !== host.identity.hostId) {
@@ -107,7 +109,7 @@ export const removeVolume = (
         `the dataset of volume ${record.name} on host ${host.identity.hostName} belongs to another host or cluster; it was left alone`,
       )
     }
-    const inMove = [held, ...others].find((copy) => copy.record.moveId !== null)?.record.moveId
+    const inMove = copies.find((copy) => copy.record.moveId !== null)?.record.moveId
     if (inMove != null) {
       throw new DroverError(
         'MOVE_UNDER_WAY',

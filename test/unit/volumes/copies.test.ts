@@ -76,3 +76,11 @@ test('a removal takes replicas in other pools along, and never what was supersed
   expect(await remove({ role: 'replica', epoch: 3 })).toBeNull()
   expect(await remove({ role: 'diverged', epoch: 3 })).toMatchObject({ role: 'diverged' })
 })
+
+test('a removal that comes again, for its answer was lost, leaves what was superseded where it is', async () => {
+  const runtime = { usersOf: async () => [] } as Partial<ContainerRuntime> as ContainerRuntime
+  const { host, backend, other } = await held({ role: 'owner', epoch: 5 }, { role: 'diverged', epoch: 3 })
+  for (let time = 0; time < 2; time += 1) await removeVolume(host, runtime, { volumeId: id, force: true })
+  expect(await backend.readRecord(id)).toBeNull()
+  expect(await other.readRecord(id)).toMatchObject({ role: 'diverged' })
+})
