@@ -22,6 +22,12 @@ export const undo = async (
         `volume ${args.volumeName} is released on host ${host.identity.hostName}; only a stored abort brings it back`,
       )
     }
+    if (!['owner', 'sealed', 'released'].includes(held.record.role)) {
+      throw new DroverError(
+        'STALE_EPOCH',
+        `volume ${args.volumeName} is ${held.record.role} on host ${host.identity.hostName}, which no undo makes an owner; nothing was done`,
+      )
+    }
     await write(held, {
       role: 'owner',
       epoch: Math.max(held.record.epoch, args.ownerEpoch),

@@ -109,3 +109,14 @@ test('commands of a move that has ended here, or of an older epoch, do nothing',
   }
   expect(await backend.readRecord(volume)).toMatchObject({ role: 'owner', moveId: move })
 })
+
+test.each(['receiving', 'prepared', 'refused', 'replica'] as const)(
+  'an undo makes no owner of a %s copy, whatever its move',
+  async (role) => {
+    const { source, backend, record } = await both()
+    await backend.writeRecord({ ...record, role })
+    const undo = source.undoSource({ ...command, ownerEpoch: 3, abortStored: true })
+    await expect(undo).rejects.toMatchObject({ code: 'STALE_EPOCH' })
+    expect(await backend.readRecord(volume)).toMatchObject({ role })
+  },
+)
