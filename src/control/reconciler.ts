@@ -147,7 +147,7 @@ export class Reconciler {
     const isWithin = isWithinHost(move)
     if (move.state === 'aborted') {
       // Also where a recovered row does not know its target.
-      const isSource = isWithin ? record.pool !== move.targetPool : host.id === move.sourceHostId
+      const isSource = host.id === move.sourceHostId && (!isWithin || record.pool === move.sourcePool)
       if (!isSource) await agent.refuseTarget(command)
       if (isSource) {
         const volume = await this.#store.volume(move.volumeId)

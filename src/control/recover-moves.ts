@@ -167,7 +167,7 @@ const moveOf = (
     request: {
       to: facts.hostName(ends.targetHostId),
       quiesce: 'stop',
-      containers: facts.journal(moveId, 'target') === null ? 'stop' : 'move',
+      containers: hadContainers(facts, moveId) ? 'move' : 'stop',
       dropMounts: [],
       healthTimeoutMs: 60_000,
       onlyIdle: false,
@@ -177,6 +177,10 @@ const moveOf = (
     startedAt: now,
   }
 }
+
+/** The target's journal tells of them; within one host they stay, and the source's is enough to start them again. */
+const hadContainers = (facts: Facts, moveId: MoveId): boolean =>
+  facts.journal(moveId, 'target') !== null || facts.journal(moveId, 'source')?.note.command.oneHost === true
 
 /** As somebody journaled them, or as the records there say; empty: nobody knows. */
 const poolsOf = (
@@ -192,9 +196,11 @@ const poolsOf = (
     const ofSide = inMove.find((other) => isOfTarget(facts, other, moveId) === isTarget)
     return (ofSide ?? (there.length === 1 ? there[0] : undefined))?.record.pool ?? ''
   }
+  // A row whose target nobody knows names the source's host at both ends: the pool that was noted is another host's.
+  const isOfNoted = sourceHostId !== targetHostId || noted.oneHost === true
   return {
     sourcePool: noted.sourcePool ?? poolOn(sourceHostId, false),
-    targetPool: noted.targetPool ?? poolOn(targetHostId, true),
+    targetPool: (isOfNoted ? noted.targetPool : undefined) ?? poolOn(targetHostId, true),
   }
 }
 

@@ -134,10 +134,14 @@ export const atBegin = {
   version: 1,
 } as const satisfies Partial<MoveRecord>
 
-/** From one pool of a host to another of the same host. A row whose other end nobody knew any more has its source at both ends. */
+/** From one pool of a host to another of the same host. A row whose other end nobody knew any more has its source's host at both ends, and a pool is empty or the same. */
 export const isWithinHost = (
   move: Pick<MoveRecord, 'sourceHostId' | 'targetHostId' | 'sourcePool' | 'targetPool'>,
-): boolean => move.sourceHostId === move.targetHostId && move.sourcePool !== move.targetPool
+): boolean =>
+  move.sourceHostId === move.targetHostId &&
+  move.sourcePool !== '' &&
+  move.targetPool !== '' &&
+  move.sourcePool !== move.targetPool
 
 /** The containers are made on the target and removed from the source. Of a group its lead has them; within a host they stay. */
 export const carriesContainers = (move: MoveRecord): boolean =>

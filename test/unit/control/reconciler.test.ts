@@ -76,3 +76,38 @@ test('a host that hangs is asked once, and does not keep the next runs from the 
   expect(await Promise.all(runs)).toEqual([true, true, true, true])
   await reconciler.settled()
 })
+
+test.each([
+  ['of the pool that is moved', 'btrfs:/one', 'btrfs:/two', ['undo']],
+  ['of the pool where it goes', 'btrfs:/two', 'btrfs:/two', ['refuse']],
+  ['where the row knows no target', 'btrfs:/one', '', ['undo']],
+  ['of neither pool', 'btrfs:/three', 'btrfs:/two', ['refuse']],
+])('of an ended move at one host a copy %s hears what concerns it', async (_, pool, targetPool, heard) => {
+  const store = await openSqliteStore({ path: join(await temporaryDirectory(), 'state.db'), clock: systemClock })
+  onTestFinished(() => store.close())
+  const volume = await store.insertVolume(volumeRow(1))
+  const id = moveId(idOf('m', 1))
+  const host: Host = {
+    ...{ id: volume.ownerHostId, name: 'host1', address: '', dataAddress: '', pools: [] },
+    ...{ control: true, fingerprint: '', joinedAt: '' },
+  }
+  await store.putHost(host)
+  await store.beginMove(volume, (...epochs) => ({
+    ...makeMove(1, volume)(...epochs),
+    ...{ id, targetHostId: host.id, targetPool },
+  }))
+  await store.abortMove(id, 1, { code: 'MOVE_FAILED', message: '' }, '')
+  const records: object[] = [
+    { volumeId: volume.id, name: volume.name, role: 'sealed', moveId: id, hostId: host.id, pool },
+  ]
+  const done: string[] = []
+  const agent = () =>
+    ({
+      holdings: async () => records,
+      undoSource: async () => void done.push('undo'),
+      refuseTarget: async () => void done.push('refuse'),
+    }) as Partial<Agent> as Agent
+  const reconciler = new Reconciler({ store, agent, logger: silentLogger, clock: systemClock })
+  await reconciler.run()
+  expect(done.slice(0, 1)).toEqual(heard)
+})

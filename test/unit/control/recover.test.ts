@@ -7,6 +7,7 @@ import type { DatasetRecord, Role } from '../../../src/domain/dataset.ts'
 import { DroverError } from '../../../src/domain/errors.ts'
 import type { Host } from '../../../src/domain/host.ts'
 import { clusterId, type HostId, hostId, moveId, volumeId } from '../../../src/domain/ids.ts'
+import { isWithinHost, restartsContainers } from '../../../src/domain/move.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
 import type { Agent, MoveCommand, Recall } from '../../../src/migrate/agent.ts'
@@ -395,4 +396,30 @@ test('a member that the target has refused after the commit is taken back, not f
     { outcome: 'owner', host: 'host2' },
     { outcome: 'taken-back', host: 'host1' },
   ])
+})
+
+/** A source whose journal, of `changes`, is all that is left of its move. */
+const sourceAlone = async (changes: Partial<MoveCommand>) => {
+  const command: MoveCommand = {
+    ...{ volumeId: id(1), volumeName: 'db1', moveId: m1, epoch: 4, returnEpoch: 5 },
+    ...{ sourcePool: 'btrfs:/pool', targetPool: 'btrfs:/other', ...changes },
+  }
+  const journals = [{ side: 'source' as const, command, targetHostId: null }]
+  const sealed = record(2, 1, 'sealed', 3, { moveId: m1, seen: 4 })
+  const { store, recover } = await clusterOf([{}, { records: [sealed], journals }, {}], [entry(1, 2, 3)])
+  await recover()
+  return (await store.move(m1)) ?? expect.fail('no move was recovered')
+}
+
+test('a move whose target nobody knows is none within one host, though its journal names two pools', async () => {
+  const move = await sourceAlone({})
+  expect(move.targetHostId).toBe(move.sourceHostId)
+  expect(isWithinHost(move)).toBe(false)
+  expect(isWithinHost({ ...move, sourcePool: 'btrfs:/pool', targetPool: '' })).toBe(false)
+})
+
+test('a move within one host is known as such by its journal, and starts its containers again', async () => {
+  const move = await sourceAlone({ oneHost: true })
+  expect(isWithinHost(move)).toBe(true)
+  expect(restartsContainers(move)).toBe(true)
 })
