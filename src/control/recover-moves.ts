@@ -11,6 +11,7 @@ export interface RecoveredMove {
 }
 
 const asTarget = ['receiving', 'prepared', 'refused']
+const asSource = ['owner', 'sealed', 'released']
 
 /** The command's numbers, from whoever journaled them; else from the record and the ledger, which heard them when it began. */
 export const commandIn = (facts: Facts, copy: Copy, moveId: MoveId): MoveCommand => {
@@ -111,11 +112,22 @@ const undone = (now: string) => ({
 })
 
 const sourceOf = (facts: Facts, target: Copy, moveId: MoveId): HostId | null => {
+  if (isOfOneHost(facts, target, moveId)) return target.host.id
   const copy = facts
     .copies(target.record.volumeId)
     .find((other) => other.record !== target.record && other.record.moveId === moveId)
   return copy?.host.id ?? facts.journal(moveId, 'source')?.hostId ?? facts.move(moveId)?.sourceHostId ?? null
 }
+
+/** Somebody's journal says so, or the source that has ended it is in another pool of the target's host. */
+const isOfOneHost = (facts: Facts, target: Copy, moveId: MoveId): boolean =>
+  commandIn(facts, target, moveId).oneHost === true ||
+  facts
+    .copies(target.record.volumeId)
+    .some(
+      ({ host, record }) =>
+        host.id === target.host.id && record.moveId !== moveId && record.endedMoves.includes(moveId),
+    )
 
 /**
  * Nobody is the source any more: the host that has retired it, the owner before, whoever is silent, anybody else. A host without
@@ -190,17 +202,25 @@ const poolsOf = (
   { sourceHostId, targetHostId }: { sourceHostId: HostId; targetHostId: HostId },
 ): { sourcePool: string; targetPool: string } => {
   const noted = commandIn(facts, copy, moveId)
-  const poolOn = (id: HostId, isTarget: boolean) => {
+  const poolOn = (id: HostId, isTarget: boolean, orTheOne: (copy: Copy) => boolean) => {
     const there = facts.copies(copy.record.volumeId).filter(({ host }) => host.id === id)
-    const inMove = there.filter(({ record }) => record.moveId === moveId)
-    const ofSide = inMove.find((other) => isOfTarget(facts, other, moveId) === isTarget)
-    return (ofSide ?? (there.length === 1 ? there[0] : undefined))?.record.pool ?? ''
+    const [inMove, others] = [true, false].map((is) => there.filter(({ record }) => (record.moveId === moveId) === is))
+    const ofSide = inMove?.find((other) => isOfTarget(facts, other, moveId) === isTarget)
+    const [one, ...more] = (others ?? []).filter(orTheOne)
+    return (ofSide ?? (more.length === 0 ? one : undefined))?.record.pool ?? ''
   }
-  // A row whose target nobody knows names the source's host at both ends: the pool that was noted is another host's.
-  const isOfNoted = sourceHostId !== targetHostId || noted.oneHost === true
+  // A row whose target nobody knows names the source's host at both ends: the pool that was noted is another host's then, and what else
+  // this host holds is no target. A copy there that is the target's in this very move tells all the same.
+  const isKnown = sourceHostId !== targetHostId || noted.oneHost === true
   return {
-    sourcePool: noted.sourcePool ?? poolOn(sourceHostId, false),
-    targetPool: (isOfNoted ? noted.targetPool : undefined) ?? poolOn(targetHostId, true),
+    sourcePool:
+      noted.sourcePool ??
+      poolOn(
+        sourceHostId,
+        false,
+        ({ record }) => isKnown || asSource.includes(record.role) || record.endedMoves.includes(moveId),
+      ),
+    targetPool: (isKnown ? noted.targetPool : undefined) ?? poolOn(targetHostId, true, () => isKnown),
   }
 }
 

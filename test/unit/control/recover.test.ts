@@ -398,7 +398,7 @@ test('a member that the target has refused after the commit is taken back, not f
   ])
 })
 
-/** A source whose journal, of `changes`, is all that is left of its move. */
+/** A source whose journal, of `changes`, is all that is left of its move; another pool of that host has a replica. */
 const sourceAlone = async (changes: Partial<MoveCommand>) => {
   const command: MoveCommand = {
     ...{ volumeId: id(1), volumeName: 'db1', moveId: m1, epoch: 4, returnEpoch: 5 },
@@ -406,7 +406,8 @@ const sourceAlone = async (changes: Partial<MoveCommand>) => {
   }
   const journals = [{ side: 'source' as const, command, targetHostId: null }]
   const sealed = record(2, 1, 'sealed', 3, { moveId: m1, seen: 4 })
-  const { store, recover } = await clusterOf([{}, { records: [sealed], journals }, {}], [entry(1, 2, 3)])
+  const beside = record(2, 1, 'replica', 2, { pool: 'btrfs:/third' })
+  const { store, recover } = await clusterOf([{}, { records: [sealed, beside], journals }, {}], [entry(1, 2, 3)])
   await recover()
   return (await store.move(m1)) ?? expect.fail('no move was recovered')
 }
@@ -422,4 +423,36 @@ test('a move within one host is known as such by its journal, and starts its con
   const move = await sourceAlone({ oneHost: true })
   expect(isWithinHost(move)).toBe(true)
   expect(restartsContainers(move)).toBe(true)
+})
+
+test('a target that is left of a move within one host is known as such by its record, beside the owner that has ended it', async () => {
+  const records = [
+    record(2, 1, 'owner', 3, { seen: 5, endedMoves: [m1] }),
+    record(2, 1, 'prepared', 0, { seen: 4, moveId: m1, pool: 'btrfs:/other' }),
+    record(2, 1, 'replica', 2, { pool: 'btrfs:/third' }),
+  ]
+  const { store, recover } = await clusterOf([{}, { records }, {}], [entry(1, 2, 3)])
+  await recover()
+  const move = (await store.move(m1)) ?? expect.fail('no move was recovered')
+  expect(move).toMatchObject({ state: 'aborted', sourcePool: 'btrfs:/pool', targetPool: 'btrfs:/other' })
+  expect(isWithinHost(move)).toBe(true)
+})
+
+test('a move within one host that its target took over, and its source has retired, goes on there', async () => {
+  const command: MoveCommand = {
+    ...{ volumeId: id(1), volumeName: 'db1', moveId: m1, epoch: 4, returnEpoch: 5, oneHost: true },
+    ...{ sourcePool: 'btrfs:/pool', targetPool: 'btrfs:/other' },
+  }
+  const records = [
+    record(2, 1, 'replica', 4, { seen: 5, endedMoves: [m1] }),
+    record(2, 1, 'owner', 4, { seen: 4, moveId: m1, pool: 'btrfs:/other', snapshot: 'S' }),
+  ]
+  const heard = [{ volumeId: id(1), seen: 5, ended: [m1] }]
+  for (const journals of [[{ side: 'target' as const, command, targetHostId: null }], []]) {
+    const { store, recover } = await clusterOf([{}, { records, heard, journals }, {}], [entry(1, 2, 4)])
+    await recover()
+    const move = (await store.move(m1)) ?? expect.fail('no move was recovered')
+    expect(move).toMatchObject({ state: 'committed', sourcePool: 'btrfs:/pool', targetPool: 'btrfs:/other' })
+    expect(isWithinHost(move)).toBe(true)
+  }
 })
