@@ -44,6 +44,7 @@ import { createVolumePlugin, type VolumePlugin } from './volume-plugin/plugin.ts
 import { finishAdoption } from './volumes/adopt.ts'
 import { Catalog } from './volumes/catalog.ts'
 import type { ControlPort } from './volumes/control-port.ts'
+import { heardHere } from './volumes/dark-pools.ts'
 import { EpochLedger } from './volumes/epoch-ledger.ts'
 import { FirstMount } from './volumes/first-mount.ts'
 import { VolumeHost } from './volumes/host.ts'
@@ -137,7 +138,7 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         const answer = agentOf(other).ownedSince({ volumeId, asker: hostId })
         return Promise.race([answer.catch(() => 0), clock.sleep(askOthersMs).then(() => 0)])
       })
-      return Math.max(0, await local.ownedSince({ volumeId, asker: hostId }), ...(await Promise.all(answers)))
+      return Math.max(0, await heardHere(host, volumeId), ...(await Promise.all(answers)))
     })
 
     // containers/, migrate/: this host as an agent

@@ -73,6 +73,7 @@ export const errorKinds = {
   NOT_CONTROL: { status: 409, exit: 4, retryable: false, title: 'This host does not have the control role' },
   TOKEN_INVALID: { status: 401, exit: 1, retryable: false, title: 'The token is unknown, used or expired' },
   HOST_UNREACHABLE: { status: 502, exit: 5, retryable: true, title: 'The host does not answer' },
+  POOL_UNREACHABLE: { status: 503, exit: 5, retryable: true, title: 'The pool does not answer' },
   CONTROL_UNREACHABLE: { status: 503, exit: 5, retryable: true, title: 'The control role does not answer' },
   DAEMON_UNREACHABLE: { status: 503, exit: 5, retryable: true, title: 'vold does not answer' },
   DOCKER_UNREACHABLE: { status: 503, exit: 5, retryable: true, title: 'The Docker engine does not answer' },

@@ -4,6 +4,7 @@ import type { RunningCommands } from '../lib/running-commands.ts'
 import type { CatalogEntry } from './catalog.ts'
 import type { ControlPort, MoveStatus } from './control-port.ts'
 import { fits, parseCreateOptions } from './create-options.ts'
+import { copiesToMount } from './dark-pools.ts'
 import type { FirstMount } from './first-mount.ts'
 import type { VolumeHost } from './host.ts'
 import { dataPath, mountOwned, unmountOwned } from './mounting.ts'
@@ -55,8 +56,8 @@ export const createHostVolumeService = (
   }
 
   const ownsNow = async (entry: CatalogEntry): Promise<boolean> => {
-    const held = await host.held(entry.id)
-    if (held === null) return false
+    const [held] = await copiesToMount(host, entry.id)
+    if (held === undefined) return false
     const { role, moveId } = held.record
     // Sealed or released here: mountOwned says so, a pull would only fight the move.
     return role === 'owner' || (moveId !== null && (role === 'sealed' || role === 'released'))

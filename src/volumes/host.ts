@@ -9,6 +9,7 @@ import { KeyedMutex } from '../lib/mutex.ts'
 import type { Catalog } from './catalog.ts'
 import type { Epochs } from './epoch-ledger.ts'
 import { MountLedger } from './mount-ledger.ts'
+import { PoolReads } from './pool-reads.ts'
 import { PutOffUnmounts } from './put-off.ts'
 
 export interface HostIdentity {
@@ -57,6 +58,8 @@ export class VolumeHost {
   readonly logger: Logger
   /** Held for every change of a volume's role, mounts or data on this host. */
   readonly locks: KeyedMutex<VolumeId>
+  /** How records are read where several pools are. */
+  readonly reads: PoolReads
   #identity: HostIdentity
   /** All of the host, where this shows one pool of it. */
   readonly #whole: VolumeHost | null
@@ -74,6 +77,7 @@ export class VolumeHost {
     this.locks = whole?.locks ?? new KeyedMutex<VolumeId>()
     this.mounts = whole?.mounts ?? new MountLedger(parts.clock)
     this.putOff = whole?.putOff ?? new PutOffUnmounts(parts.clock, parts.logger)
+    this.reads = whole?.reads ?? new PoolReads(parts.clock)
     this.#whole = whole
   }
 
@@ -122,16 +126,24 @@ export class VolumeHost {
   /**
    * Every copy that pools here hold, read from there: the disk is the truth. First the one that counts: what may be written or could be
    * again before what is arriving, that before replicas, what was superseded last; of two the higher epoch.
+   * @throws POOL_UNREACHABLE, whatever a pool throws: what one of them holds is not known then
    */
   async copies(id: VolumeId): Promise<Held[]> {
-    const read = await Promise.all(
-      this.backends.map(async (backend): Promise<Held | null> => {
-        const record = await backend.readRecord(id)
-        return record === null ? null : { backend, record }
-      }),
-    )
-    const held = read.filter((copy) => copy !== null)
-    return held.toSorted((one, other) => this.#standing(other) - this.#standing(one) || byEpoch(one, other))
+    const read = await Promise.all(this.backends.map((backend) => this.copyIn(backend, id)))
+    return this.byStanding(read.filter((copy) => copy !== null))
+  }
+
+  /** One pool's alone. @throws POOL_UNREACHABLE, whatever the pool throws */
+  async copyIn(backend: Backend, id: VolumeId): Promise<Held | null> {
+    // The only pool there is, or the one that a move is about: nobody could do without its answer.
+    const record = await (this.backends.length === 1 ? backend.readRecord(id) : this.reads.read(backend, id))
+    if (record === null) return null
+    this.reads.note(backend, id)
+    return { backend, record }
+  }
+
+  byStanding(copies: readonly Held[]): Held[] {
+    return copies.toSorted((one, other) => this.#standing(other) - this.#standing(one) || byEpoch(one, other))
   }
 
   /** The copy that counts. Null when no pool here holds anything of the volume. */
@@ -160,7 +172,10 @@ export class VolumeHost {
     const all: Held[] = []
     for (const backend of this.backends) {
       const { records } = await backend.list()
-      for (const record of records) all.push({ backend, record })
+      for (const record of records) {
+        this.reads.note(backend, record.volumeId)
+        all.push({ backend, record })
+      }
     }
     return all
   }

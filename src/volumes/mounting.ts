@@ -1,6 +1,7 @@
 import { mayMount } from '../domain/dataset.ts'
 import { DroverError, hasCode } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
+import { copiesToMount, copyToUnmount } from './dark-pools.ts'
 import type { FirstMount } from './first-mount.ts'
 import { holdersOfMounts, holdersText } from './holders.ts'
 import type { Held, VolumeHost } from './host.ts'
@@ -12,11 +13,11 @@ export const dataPath = (host: VolumeHost, id: VolumeId): string => `${host.moun
 
 /**
  * Mounts a volume that this host owns and answers the container's path. Several layers are never stacked.
- * @throws VOLUME_SEALED, VOLUME_FENCED, DATASET_MISSING
+ * @throws VOLUME_SEALED, VOLUME_FENCED, DATASET_MISSING, POOL_UNREACHABLE
  */
 export const mountOwned = (host: VolumeHost, first: FirstMount, id: VolumeId, caller: string): Promise<string> =>
   host.locks.run(id, async () => {
-    const [counting, ...others] = await host.copies(id)
+    const [counting, ...others] = await copiesToMount(host, id)
     const held = counting ?? (await host.mustHold(id))
     const { backend, record } = held
     // A pool that was put back to an older state knows less than its neighbour.
@@ -88,13 +89,13 @@ export const unmountOwned = (host: VolumeHost, id: VolumeId, caller: string): Pr
     host.mounts.remove(id, caller)
     const tried = await tryUnmount(host, id, unmountPatienceMs)
     if (typeof tried !== 'object') return
-    const name = (await host.held(id))?.record.name ?? id
+    const name = host.catalog.entries().find((entry) => entry.id === id)?.name ?? id
     host.putOff.add(id, name, tried.waitsFor, () => host.locks.run(id, () => tryUnmount(host, id, 0)))
   })
 
 const tryUnmount = async (host: VolumeHost, id: VolumeId, patienceMs: number): Promise<Tried> => {
   if (host.mounts.expects(id)) return 'unneeded'
-  const held = await host.held(id)
+  const held = await copyToUnmount(host, id)
   if (held === null) return 'unneeded'
   const { users, leaked } = await mountsByKind(host, held)
   if (users.length > 0) return 'unneeded'

@@ -14,6 +14,7 @@ import { createLocalAgent } from '../../src/migrate/local-agent.ts'
 import { createRemoteAgent } from '../../src/migrate/remote-agent.ts'
 import { Catalog } from '../../src/volumes/catalog.ts'
 import type { ControlPort } from '../../src/volumes/control-port.ts'
+import { heardHere } from '../../src/volumes/dark-pools.ts'
 import { EpochLedger } from '../../src/volumes/epoch-ledger.ts'
 import { FirstMount } from '../../src/volumes/first-mount.ts'
 import { VolumeHost } from '../../src/volumes/host.ts'
@@ -85,7 +86,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
         const answer = agentOf(other).ownedSince({ volumeId, asker: row.id })
         return Promise.race([answer.catch(() => 0), clock.sleep(askOthersMs).then(() => 0)])
       })
-      return Math.max(0, await local.ownedSince({ volumeId, asker: row.id }), ...(await Promise.all(answers)))
+      return Math.max(0, await heardHere(host, volumeId), ...(await Promise.all(answers)))
     },
     machine,
   )

@@ -33,7 +33,7 @@ export interface MemoryHost {
 }
 
 /** A host whose disk, pool and mounts are in memory. */
-export const memoryHost = async ({ twoPools = false } = {}): Promise<MemoryHost> => {
+export const memoryHost = async ({ twoPools = false, clock = systemClock } = {}): Promise<MemoryHost> => {
   const files = memoryFiles()
   const pool = new MemoryPool('/pool')
   const second = new MemoryPool('/other', 2 ** 30, 1e6)
@@ -51,8 +51,9 @@ export const memoryHost = async ({ twoPools = false } = {}): Promise<MemoryHost>
       files,
       mountsOf: async (mark) => kernel.mountsOf(mark),
       openersOf: async (mark) => kernel.openersOf(mark),
+      isDirectory: async (path) => kernel.ownMountAt(path.replace(/\/data$/, '')) !== undefined,
     },
-    clock: systemClock,
+    clock,
     logger: silentLogger,
     identity: { clusterId: clusterId('c'.repeat(26)), hostId: hostId('h'.repeat(26)), hostName: 'host1' },
   })
