@@ -12,8 +12,8 @@ import { asSource, asTarget } from './sides.ts'
 export const dropEndedJournals = async (host: VolumeHost, journal: MoveJournal): Promise<void> => {
   for (const { side, command } of await journal.all()) {
     const { volumeId, volumeName, moveId, returnEpoch } = command
-    const seen = asSide(host, side, command)
     try {
+      const seen = asSide(host, side, command)
       await host.locks.run(volumeId, async () => {
         const held = await seen.held(volumeId)
         if (side === 'carried') {

@@ -72,7 +72,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const sending = new Sessions(host.clock)
   const receiving = new Sessions(host.clock)
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
-  const shared = { turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
+  const shared = { whole: host, turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
   const source = (about: Partial<MoveCommand>) =>
     new SourceSide(asSource(host, about), runtime, journal, watchdog, shared)
   const target = (about: Partial<MoveCommand>) => new TargetSide(asTarget(host, about), runtime, journal, firstMount)
@@ -84,7 +84,9 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   }
 
   const settleAlone = async (command: MoveCommand): Promise<void> => {
-    await Promise.all([sending, receiving].map((sessions) => sessions.abortAll(command.moveId)))
+    // The source waits for what reads its snapshots only: within one host what is received may hang with the other pool.
+    void receiving.abortAll(command.moveId)
+    await sending.abortAll(command.moveId)
     await source(command).settleAlone(command, (hostId, refused) => parts.agentOf(hostId).refuseTarget(refused))
   }
 
@@ -177,7 +179,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       if (args.oneHost !== true) await firstMount.forget(args.volumeId)
     },
 
-    checkTarget: (args) => target({}).check(args),
+    checkTarget: async (args) => target({}).check(args),
     beginTarget: async (args) => {
       transfers.warm()
       await target({ ...args, targetPool: args.pool }).begin(args)
@@ -193,15 +195,15 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       await receiving.result(args.sessionId)
       return target(args).received(args)
     },
-    prepareContainers: (args) => target(args).prepareContainers(args),
-    prepare: (args) => target(args).prepare(args),
-    reopenTarget: (args) => target(args).reopen(args),
-    activate: (args) => target(args).activate(args),
+    prepareContainers: async (args) => target(args).prepareContainers(args),
+    prepare: async (args) => target(args).prepare(args),
+    reopenTarget: async (args) => target(args).reopen(args),
+    activate: async (args) => target(args).activate(args),
     startContainers: async ({ again, ...args }) => {
       if (again !== true) return target(args).startContainers(args)
       return target(args).startedAgain(args, await source(args).startAgain(args))
     },
-    awaitHealthy: (args) => target(args).awaitHealthy(args),
+    awaitHealthy: async (args) => target(args).awaitHealthy(args),
     finishTarget: async (args) => {
       await target(args).finish(args)
       shared.interrupts.forget(args.moveId)

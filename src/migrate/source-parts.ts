@@ -8,6 +8,8 @@ import type { Watchdog } from './watchdog.ts'
 /** What the parts of a move's source share. */
 export interface SourceParts {
   readonly host: VolumeHost
+  /** With all of its pools: other volumes of a group may lie in others. */
+  readonly whole: VolumeHost
   readonly runtime: ContainerRuntime
   readonly journal: MoveJournal
   readonly watchdog: Watchdog

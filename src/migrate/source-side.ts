@@ -11,6 +11,7 @@ import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { type RefuseAt, settleAlone } from './settle-alone.ts'
+import { asSourceOf } from './sides.ts'
 import { othersOf, type SourceParts } from './source-parts.ts'
 import { retire } from './source-retire.ts'
 import { undo } from './source-undo.ts'
@@ -24,6 +25,7 @@ const unmountPatienceMs = 1_000
 
 /** Of a host there is one, whichever of its pools a source is about. */
 export interface SharedBySources {
+  readonly whole: VolumeHost
   readonly turns: KeyedMutex<VolumeId>
   readonly interrupts: Interrupts
 }
@@ -47,13 +49,13 @@ export class SourceSide {
     runtime: ContainerRuntime,
     journal: MoveJournal,
     watchdog: Watchdog,
-    shared: SharedBySources = { turns: new KeyedMutex(), interrupts: new Interrupts() },
+    shared: SharedBySources = { whole: host, turns: new KeyedMutex(), interrupts: new Interrupts() },
   ) {
     this.#host = host
     this.#runtime = runtime
     this.#journal = journal
     this.#watchdog = watchdog
-    this.#parts = { host, runtime, journal, watchdog }
+    this.#parts = { host, whole: shared.whole, runtime, journal, watchdog }
     this.#turns = shared.turns
     this.#interrupts = shared.interrupts
   }
@@ -263,7 +265,11 @@ export class SourceSide {
   }
 
   settleAlone(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
-    return settleAlone(this.#parts, command, refuseAt, (args) => this.undoSource(args))
+    const { runtime, journal, watchdog, whole } = this.#parts
+    const shared = { whole, turns: this.#turns, interrupts: this.#interrupts }
+    return settleAlone(this.#parts, command, refuseAt, (args) =>
+      new SourceSide(asSourceOf(whole, args), runtime, journal, watchdog, shared).undoSource(args),
+    )
   }
 
   async retire(args: RetireArgs): Promise<void> {

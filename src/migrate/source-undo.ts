@@ -3,6 +3,7 @@ import type { Agent, MoveCommand } from './agent.ts'
 import type { SourceJournal } from './move-journal.ts'
 import { dropMoveSnapshots } from './move-snapshots.ts'
 import { ended, write } from './role-change.ts'
+import { asSourceOf } from './sides.ts'
 import { dropSourceJournals, othersOf, type SourceParts } from './source-parts.ts'
 import { restoreAll } from './writers.ts'
 
@@ -60,13 +61,13 @@ const restoreWriters = async (parts: SourceParts, args: MoveCommand): Promise<vo
 
 /** Containers of several volumes of a group start when all of these may be mounted again: the lead is undone last. */
 const othersAreBack = async (
-  { host }: SourceParts,
+  { host, whole }: SourceParts,
   { moveId }: MoveCommand,
   { group, specs }: SourceJournal,
 ): Promise<void> => {
   if (group === undefined || specs.length === 0) return
   for (const other of othersOf(group, moveId)) {
-    const record = (await host.held(other.volumeId))?.record
+    const record = (await asSourceOf(whole, other).held(other.volumeId))?.record
     if (record?.moveId !== other.moveId || !['sealed', 'released'].includes(record.role)) continue
     throw new DroverError(
       'VOLUME_SEALED',

@@ -1,11 +1,14 @@
 import { expect, test } from 'vitest'
 import type { ContainerRuntime, ContainerSpec } from '../../../src/containers/runtime.ts'
 import { DroverError } from '../../../src/domain/errors.ts'
-import { hostId, moveId, volumeId } from '../../../src/domain/ids.ts'
+import { hostId, moveId, type VolumeId, volumeId } from '../../../src/domain/ids.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
+import { KeyedMutex } from '../../../src/lib/mutex.ts'
 import type { MoveCommand } from '../../../src/migrate/agent.ts'
+import { Interrupts } from '../../../src/migrate/interrupts.ts'
 import { MoveJournal } from '../../../src/migrate/move-journal.ts'
+import { asSource } from '../../../src/migrate/sides.ts'
 import { SourceSide } from '../../../src/migrate/source-side.ts'
 import { Watchdog } from '../../../src/migrate/watchdog.ts'
 import { recordOf } from '../../contract/backend-bench.ts'
@@ -20,13 +23,13 @@ const commandOf = (letter: string): MoveCommand => ({
 })
 const lead = commandOf('a')
 const other = commandOf('b')
+const elsewhere: MoveCommand = { ...other, sourcePool: 'btrfs:/other' }
 const target = hostId('t'.repeat(26))
-const group = { leadId: lead.moveId, members: [lead, other] }
 const spec = { id: 'c1', name: 'both', volumeName: 'a', alongside: ['b'], wasRunning: true } as unknown as ContainerSpec
 
-/** One container on two volumes of a group, both sealed and quiesced. */
-const quiesced = async () => {
-  const { host, backend, files } = await memoryHost()
+/** One container on two volumes of a group, both sealed and quiesced; in two pools, where that is asked for. */
+const quiesced = async ({ twoPools = false } = {}) => {
+  const { host, backend, other: second, files } = await memoryHost({ twoPools })
   const watchdog = new Watchdog(systemClock, silentLogger, async () => {})
   const state = { value: 'running' }
   const captured: string[][] = []
@@ -46,21 +49,28 @@ const quiesced = async () => {
     },
     find: async () => ({ id: 'c1', state: state.value, labels: {} }),
   } as unknown as ContainerRuntime
-  const source = new SourceSide(host, runtime, new MoveJournal('/data', files), watchdog)
-  for (const { volumeId: id, volumeName, moveId: move } of [lead, other]) {
-    await backend.writeRecord({ ...recordOf(id, backend), volumeId: id, name: volumeName, moveId: move })
-    await backend.create(id, { sizeBytes: null })
+  const journal = new MoveJournal('/data', files)
+  const shared = { whole: host, turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
+  const sourceOf = (command: MoveCommand) => new SourceSide(asSource(host, command), runtime, journal, watchdog, shared)
+  const members = twoPools ? [{ ...lead, sourcePool: 'btrfs:/pool' }, elsewhere] : [lead, other]
+  const group = { leadId: lead.moveId, members }
+  const pools = twoPools ? [backend, second] : [backend, backend]
+  for (const [index, pool] of pools.entries()) {
+    const { volumeId: id, volumeName, moveId: move } = index === 0 ? lead : other
+    await pool.writeRecord({ ...recordOf(id, pool), volumeId: id, name: volumeName, moveId: move })
+    await pool.create(id, { sizeBytes: null })
   }
-  for (const command of [lead, other]) await source.seal({ ...command, onlyIdle: false })
-  for (const command of [lead, other]) await source.quiesce({ ...command, mode: 'stop', group })
-  const roles = async () =>
-    Promise.all([lead, other].map(async (one) => (await backend.readRecord(one.volumeId))?.role))
+  for (const command of members) await sourceOf(command).seal({ ...command, onlyIdle: false })
+  for (const command of members) await sourceOf(command).quiesce({ ...command, mode: 'stop', group })
+  const roles = async () => Promise.all(members.map(async (one) => (await host.held(one.volumeId))?.record.role))
   const release = async (command: MoveCommand, proveOnly = false) => {
+    const source = sourceOf(command)
     await source.snapshot({ ...command, name: `move-${command.moveId}-0`, final: true })
     const snapshot = `move-${command.moveId}-0`
     return source.release({ ...command, snapshot, targetHostId: target, proveOnly })
   }
-  return { source, state, captured, roles, release, close: () => watchdog.close() }
+  const source = sourceOf(twoPools ? elsewhere : lead)
+  return { source, sourceOf, state, captured, roles, release, close: () => watchdog.close() }
 }
 
 test('the lead has the containers of all volumes, each once; they start when every volume may be mounted again', async () => {
@@ -113,6 +123,38 @@ test('without control nothing comes back when the target has taken the lead over
     })
     await expect(settled).rejects.toMatchObject({ code: 'TOO_LATE' })
     expect([asked, await roles(), state.value]).toEqual([['a'], ['released', 'released'], 'exited'])
+  } finally {
+    close()
+  }
+})
+
+test('over two pools: a source alone takes nothing back while the lead in the other one was released and not refused', async () => {
+  const { source, state, release, roles, close } = await quiesced({ twoPools: true })
+  try {
+    await release({ ...lead, sourcePool: 'btrfs:/pool' })
+    await release(elsewhere)
+    const asked: string[] = []
+    let answer: 'TOO_LATE' | null = 'TOO_LATE'
+    const refuse = async (_: unknown, { volumeName }: MoveCommand) => {
+      asked.push(volumeName)
+      if (answer !== null) throw new DroverError(answer, 'it is owner')
+    }
+    await expect(source.settleAlone(elsewhere, refuse)).rejects.toMatchObject({ code: 'TOO_LATE' })
+    expect([asked, await roles(), state.value]).toEqual([['a'], ['released', 'released'], 'exited'])
+    answer = null
+    await source.settleAlone(elsewhere, refuse)
+    expect([asked, await roles(), state.value]).toEqual([['a', 'a', 'b', 'a'], ['owner', 'owner'], 'running'])
+  } finally {
+    close()
+  }
+})
+
+test('over two pools: the containers wait for the volume that is sealed in the other one', async () => {
+  const { sourceOf, state, close } = await quiesced({ twoPools: true })
+  try {
+    const undone = { ...lead, sourcePool: 'btrfs:/pool', ownerEpoch: 1, abortStored: false }
+    await expect(sourceOf(undone).undoSource(undone)).rejects.toMatchObject({ code: 'VOLUME_SEALED' })
+    expect(state.value).toBe('exited')
   } finally {
     close()
   }
