@@ -25,7 +25,7 @@ export interface TargetJournal {
   readonly containers: readonly PreparedContainer[]
 }
 
-export type Side = 'source' | 'target' | 'carried'
+export type Side = 'source' | 'target' | 'carried' | 'refused'
 
 /** One file a move and side under `<data-dir>/moves/`, gone when the move has ended here. */
 export class MoveJournal {
@@ -61,6 +61,12 @@ export class MoveJournal {
   async keepCarried(id: MoveId): Promise<void> {
     const journal = await this.target(id)
     if (journal !== null) await this.#write(`${id}.carried.json`, journal)
+  }
+
+  /** What could not be started again, whole and for a person: no move drops it, but one that starts them after all. @returns its path */
+  async keepRefused(id: MoveId, specs: readonly ContainerSpec[]): Promise<string> {
+    await this.#write(`${id}.refused.json`, { specs })
+    return join(this.#directory, `${id}.refused.json`)
   }
 
   async drop(id: MoveId, side: Side): Promise<void> {

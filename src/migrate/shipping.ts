@@ -72,19 +72,25 @@ export const ship = async (
   const startedAt = parts.clock.monotonic()
   let opened: Opened | null = first
   let wasResumed = false
+  // What a session that is gone on with has sent; of the last one that failed, and of the one that runs.
+  let sentBytes = 0
+  let keptBytes = 0
   for (const pauseMs of [...pausesMs(shipment.final), null]) {
     try {
       const resumes = wasResumed ? null : snapshot
       wasResumed = false
       opened ??= await openSession(context, shipment, resumes)
       wasResumed = opened.resumeToken !== undefined
-      return await shipOnce(context, shipment, snapshot, opened)
+      keptBytes = wasResumed ? sentBytes : 0
+      const status = await shipOnce(context, shipment, snapshot, opened, keptBytes)
+      return { ...status, bytes: keptBytes + status.bytes, wireBytes: keptBytes + status.wireBytes }
     } catch (error) {
       const retryable =
         error instanceof Retryable || wasResumed || (opened === null && hasCode(error, 'HOST_UNREACHABLE'))
       const late = shipment.final && parts.clock.monotonic() - startedAt > patienceMs(true)
       signal.throwIfAborted()
       const failure = error instanceof Retryable ? error.failure : error
+      if (opened !== null) sentBytes = error instanceof Retryable ? keptBytes + error.sentBytes : 0
       if (!retryable || late || pauseMs === null) throw failure
       await parts.emit('move.stream-again', eventData(context, { reason: asDroverError(failure).message }))
       opened = null
@@ -97,10 +103,12 @@ export const ship = async (
 /** Another try may do better. */
 class Retryable extends Error {
   readonly failure: DroverError
+  readonly sentBytes: number
 
-  constructor(failure: DroverError) {
+  constructor(failure: DroverError, sentBytes: number) {
     super(failure.message)
     this.failure = failure
+    this.sentBytes = sentBytes
   }
 }
 
@@ -109,6 +117,7 @@ const shipOnce = async (
   shipment: Shipment,
   snapshot: SnapshotRecord,
   { sessionId, dataAddress, streamVersion, plain, ticket, resumeToken }: Opened,
+  keptBytes: number,
 ): Promise<TransferStatus> => {
   const { source, target, command, move, stream } = context
   const { final, name, base } = shipment
@@ -120,7 +129,7 @@ const shipOnce = async (
     ...{ compress: move.request.compress ?? 'none', patienceMs: patienceMs(final) },
   }
   await patiently(context, final, () => source.send(order))
-  const status = await follow(context, sessionId, shipment)
+  const status = await follow(context, sessionId, shipment, keptBytes)
   await checkDigest(context, sessionId, status.digest, final)
   const received = {
     ...{ sessionId, name, stream, streamUuid: identityFor(stream, snapshot) },
@@ -168,23 +177,25 @@ const follow = async (
   context: MoveContext,
   sessionId: string,
   { index, expectedBytes, final }: Shipment,
+  keptBytes: number,
 ): Promise<TransferStatus> => {
   const { target, command, parts } = context
   for (;;) {
     const status = await statusOf(context, 'source', final, sessionId, statusWaitMs)
     context.signal.throwIfAborted()
-    const total = Math.max(expectedBytes, status.bytes)
+    // Of what is gone on with: the rest, which the rate is of.
+    const total = Math.max(expectedBytes - keptBytes, status.bytes)
     parts.progress.set(command.moveId, index + 1, status.bytes, total, status.ms)
     if (status.state === 'done') return status
     if (status.state === 'failed') {
       const there = await otherEnd(() => target.transferStatus({ sessionId, waitMs: 1000, end: 'target' }))
       const why = [status.error, there.error].filter((text) => text !== null).join('; on the target: ')
-      if (noRoom.test(there.error ?? '')) throw await outOfRoom(context, status.bytes, total)
+      if (noRoom.test(there.error ?? '')) throw await outOfRoom(context, keptBytes + status.bytes, keptBytes + total)
       const failure = new DroverError(
         'STREAM_FAILED',
         `shipping volume ${command.volumeName} from ${context.sourceHost.name} to ${context.targetHost.name} broke: ${why}`,
       )
-      throw status.retryable || there.retryable ? new Retryable(failure) : failure
+      throw status.retryable || there.retryable ? new Retryable(failure, status.bytes) : failure
     }
   }
 }

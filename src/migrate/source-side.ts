@@ -6,6 +6,7 @@ import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { Agent, MoveCommand, PreparedContainer, SourceObservation } from './agent.ts'
+import { bringBack } from './bring-back.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
@@ -17,7 +18,7 @@ import { retire } from './source-retire.ts'
 import { undo } from './source-undo.ts'
 import { treeReadiness } from './stream-kind.ts'
 import type { Watchdog } from './watchdog.ts'
-import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, restoreAll, stopAll } from './writers.ts'
+import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } from './writers.ts'
 
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
@@ -286,12 +287,7 @@ export class SourceSide {
     const journal = await this.#journal.source(args.moveId)
     if (journal === null) return []
     const { specs } = journal
-    const refused = await restoreAll(
-      this.#runtime,
-      this.#host.clock,
-      { ...journal, killed: false, stopping: false },
-      (spec) => this.#runtime.create(spec, spec.name, args.moveId, []),
-    )
+    const refused = await bringBack(this.#parts, { ...journal, killed: false, stopping: false })
     if (refused.length > 0) throw new DroverError('DOCKER_FAILED', `not started again: ${refused.join('; ')}`)
     return Promise.all(specs.map(async (spec) => ({ id: (await this.#runtime.find(spec.name))?.id ?? spec.id, spec })))
   }

@@ -1,11 +1,11 @@
 import { DroverError } from '../domain/errors.ts'
 import type { Agent, MoveCommand } from './agent.ts'
+import { bringBack } from './bring-back.ts'
 import type { SourceJournal } from './move-journal.ts'
 import { dropMoveSnapshots } from './move-snapshots.ts'
 import { ended, write } from './role-change.ts'
 import { asSourceOf } from './sides.ts'
 import { dropSourceJournals, othersOf, type SourceParts } from './source-parts.ts'
-import { restoreAll } from './writers.ts'
 
 /** Owner again, then the writers, then the end of the move: a crash may come between any two. `streamsEnded`: nobody reads its snapshots. */
 export const undo = async (
@@ -49,14 +49,12 @@ export const undo = async (
 }
 
 const restoreWriters = async (parts: SourceParts, args: MoveCommand): Promise<void> => {
-  const { host, runtime } = parts
+  const { host } = parts
   const journal = await parts.journal.source(args.moveId)
   if (journal === null) return
   await othersAreBack(parts, args, journal)
-  const refused = await restoreAll(runtime, host.clock, journal, (spec) =>
-    runtime.create(spec, spec.name, args.moveId, []),
-  )
-  for (const line of refused) host.logger.error({ move: args.moveId }, `not started again: ${line}`)
+  for (const line of await bringBack(parts, journal))
+    host.logger.error({ move: args.moveId }, `not started again: ${line}`)
 }
 
 /** Containers of several volumes of a group start when all of these may be mounted again: the lead is undone last. */

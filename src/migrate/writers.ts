@@ -83,20 +83,28 @@ export const awaitNoMounts = async (
 /**
  * The writers as they were: thawed, or started, or made again when they vanished, and their restart policies put back. Looks at each
  * container to know what is still to do; what the engine refuses to start is told, and the others are started all the same.
- * @returns what was refused, a line each
+ * @returns what was refused
  */
 export const restoreAll = async (
   runtime: ContainerRuntime,
   clock: Clock,
   journal: SourceJournal,
   make: (spec: ContainerSpec) => Promise<string>,
-): Promise<string[]> => {
+): Promise<Refused[]> => {
   const outcomes = await Promise.allSettled(journal.specs.map((spec) => restore(runtime, clock, journal, spec, make)))
-  const failed = outcomes.flatMap((outcome, index) =>
-    outcome.status === 'fulfilled' ? [] : [{ error: outcome.reason as unknown, name: journal.specs[index]?.name }],
-  )
-  for (const { error } of failed) if (!hasCode(error, 'DOCKER_FAILED')) throw error
-  return failed.map(({ error, name }) => `container ${name}: ${asDroverError(error).message}`)
+  const refused: Refused[] = []
+  for (const [index, spec] of journal.specs.entries()) {
+    const outcome = outcomes[index]
+    if (outcome?.status !== 'rejected') continue
+    if (!hasCode(outcome.reason, 'DOCKER_FAILED')) throw outcome.reason
+    refused.push({ spec, line: `container ${spec.name}: ${asDroverError(outcome.reason).message}` })
+  }
+  return refused
+}
+
+export interface Refused {
+  readonly spec: ContainerSpec
+  readonly line: string
 }
 
 const restore = async (
@@ -116,11 +124,15 @@ const restore = async (
   const id = found?.id ?? (await make(spec))
   if (found?.state === 'paused' && !spec.wasPaused) await runtime.unpause(id)
   const runs = found !== null && ['running', 'paused', 'restarting'].includes(found.state)
-  if (spec.wasRunning && !runs) {
-    await runtime.start(id)
-    if (spec.wasPaused) await runtime.pause(id)
+  try {
+    if (spec.wasRunning && !runs) {
+      await runtime.start(id)
+      if (spec.wasPaused) await runtime.pause(id)
+    }
+  } finally {
+    // Also of one that was refused: it may be started by hand, and is then what it was.
+    await runtime.rearm(id, spec.restartPolicy)
   }
-  await runtime.rearm(id, spec.restartPolicy)
 }
 
 /** A container that was told to stop and takes its time would get SIGKILL in the end: the undo does not wait so long for it. */
