@@ -129,7 +129,9 @@ const look = async (world: World, people: People): Promise<string | null> => {
   if (reason !== null || world.scenario.group !== true) return reason
   const beside = await store.volumeByName(besideName)
   if (beside === null) return `the store has no volume ${besideName}`
-  if (beside.ownerHostId !== volume.ownerHostId) return 'the group is on two hosts'
+  // One that a container mounts elsewhere while nothing uses it comes there by itself, alone.
+  const isPulled = (await store.moves()).some(({ state, request }) => state === 'done' && request.onlyIdle)
+  if (beside.ownerHostId !== volume.ownerHostId && !isPulled) return 'the group is on two hosts'
   const reasonBeside = unsettled(world.hosts, beside, open.length, { ...expected, mustRun: false })
   return reasonBeside === null ? null : `${besideName}: ${reasonBeside}`
 }

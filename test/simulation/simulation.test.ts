@@ -19,7 +19,7 @@ const found = [
 ]
 
 /** A host was away at retire: the content proof of another member never went on. */
-const foundGroups = [690_604_775]
+const foundGroups = [690_604_775, 152_878_457]
 const foundSick = [690_604_749]
 
 const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, index) => from + index)
