@@ -41,7 +41,7 @@ export interface TlsIdentity {
 export interface ReceiveSpec {
   readonly sessionId: string
   readonly argv: Argv
-  /** A directory whose file system is synced again and again while the stream comes in. */
+  /** A directory whose file system is synced again and again while the stream comes in over TLS. */
   readonly landing?: string
   /** Host id that the peer's certificate must carry (CN). */
   readonly peerHostId: string

@@ -73,7 +73,9 @@ const send = (spec: SendSpec, identity: TlsIdentity) =>
 
 const receive = (spec: ReceiveSpec, identity: TlsIdentity) =>
   begin(
-    (task, { arrivals }) => flushing(spec.landing, task, (flushed) => receiveOrder(spec, flushed, arrivals)),
+    (task, { arrivals }) =>
+      // A plain end counts what this process's commands read, and must not count a sync's.
+      flushing(spec.plain ? undefined : spec.landing, task, (flushed) => receiveOrder(spec, flushed, arrivals)),
     identity,
   )
 
