@@ -67,6 +67,41 @@ test('made with its tags, attached, found by its id, grown, sealed, shown, gone'
   expect([volumes(), server.world.snapshots.all()]).toEqual([[], []])
 })
 
+describe('a snapshot whose describes lag behind', () => {
+  const sealed = async () => {
+    let behind = 0
+    const devices = await start({ times: { lag: 50 }, random: () => behind })
+    const device = newDevice()
+    await devices.clone(await made(), device, { toBeSealed: true })
+    const seal = await devices.seal(device)
+    // What answers from now on knows only what was a while ago: that it was in the making, or not there.
+    behind = 1
+    return { devices, device, seal, snapshotId: seal.proof ?? '' }
+  }
+
+  test('sealed a moment ago it is intact, whatever older answers say', async () => {
+    const { devices, device, seal } = await sealed()
+    expect(await devices.isIntact(device, seal)).toBe(true)
+  })
+
+  test('what is gone, or has lost its tags, is not', async () => {
+    const { devices, device, seal, snapshotId } = await sealed()
+    await clock.sleep(20_000)
+    const { snapshots } = server.world
+    const found = snapshots.get(snapshotId)
+    if (found === null) throw new Error('no snapshot')
+    snapshots.put(snapshotId, { ...found, tags: {} })
+    await clock.sleep(20_000)
+    expect(await devices.isIntact(device, seal)).toBe(false)
+    snapshots.put(snapshotId, { ...found, state: 'error' })
+    await clock.sleep(20_000)
+    expect(await devices.isIntact(device, seal)).toBe(false)
+    snapshots.put(snapshotId, null)
+    await clock.sleep(20_000)
+    expect(await devices.isIntact(device, seal)).toBe(false)
+  })
+})
+
 test('the epoch in the tags follows the record', async () => {
   const devices = await start()
   await made()

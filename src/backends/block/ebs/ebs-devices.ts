@@ -201,7 +201,7 @@ export class EbsDevices implements BlockProvider {
   async isIntact(device: string, { mark, proof }: Seal): Promise<boolean> {
     const entry = await this.#parts.ledger.read(device)
     if (entry === null || entry.sealMark !== mark || proof === null) return false
-    return entry.snapshot?.snapshotId === proof && this.#parts.snapshots.isThere(proof, device)
+    return entry.snapshot?.snapshotId === proof && this.#parts.snapshots.isThere(entry.snapshot, device)
   }
 
   /** The time when it was first seen with what was written to it, as far as this process has seen. */

@@ -2,7 +2,7 @@ import { DroverError } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { isRefusal, UnansweredCall } from './calls.ts'
 import type { Cloud, CloudSnapshot } from './cloud.ts'
-import type { Entry, Ledger } from './ledger.ts'
+import type { Entry, Ledger, LedgerSnapshot } from './ledger.ts'
 import type { Limits } from './surroundings.ts'
 import { isOwn, type Tags, tag } from './tags.ts'
 import type { Watch } from './watch.ts'
@@ -92,11 +92,22 @@ export class CloudSnapshots {
     )
   }
 
-  /** It is there, whole, and this device's. No call of EC2's changes what a snapshot holds. */
-  async isThere(snapshotId: string, device: string): Promise<boolean> {
-    const { cloud, cluster } = this.#parts
-    const [found] = await cloud.snapshots([snapshotId])
-    return found !== undefined && found.state === 'completed' && isOwn(found.tags, cluster(), device)
+  /**
+   * It is there, whole, and this device's. No call of EC2's changes what a snapshot holds. Of one that was whole before: an answer that says
+   * otherwise may be older than that, so it is asked again for as long as describes lag behind.
+   */
+  async isThere({ snapshotId, askedAt }: LedgerSnapshot, device: string): Promise<boolean> {
+    if (snapshotId === null) return false
+    const { cloud, cluster, clock, limits } = this.#parts
+    const endsAt = clock.monotonic() + limits.settle
+    for (let waitMs = retryMs; ; waitMs *= 2) {
+      const [found] = await cloud.snapshots([snapshotId])
+      if (found !== undefined && !isOwn(found.tags, cluster(), device)) return false
+      if (found?.state === 'completed') return true
+      const mayBeOld = found === undefined ? clock.now() - askedAt < limits.settle : found.state === 'pending'
+      if (!mayBeOld || clock.monotonic() > endsAt) return false
+      await clock.sleep(waitMs)
+    }
   }
 
   /** The absent is a success. */
