@@ -7,7 +7,10 @@ import { ended, write } from './role-change.ts'
 import { asSourceOf } from './sides.ts'
 import { dropSourceJournals, othersOf, type SourceParts } from './source-parts.ts'
 
-/** Owner again, then the writers, then the end of the move: a crash may come between any two. `streamsEnded`: nobody reads its snapshots. */
+/**
+ * Owner again, then the writers, then the end of the move: a crash may come between any two. `streamsEnded`: nobody reads its snapshots.
+ * That the move has ended is noted also where its begin never arrived, so that it is refused when it still does.
+ */
 export const undo = async (
   parts: SourceParts,
   args: Parameters<Agent['undoSource']>[0],
@@ -40,7 +43,11 @@ export const undo = async (
   await streamsEnded
   await host.locks.run(args.volumeId, async () => {
     const held = await host.mustHold(args.volumeId)
-    if (held.record.moveId !== args.moveId) return
+    if (held.record.moveId !== args.moveId) {
+      // No epoch of it was heard while another move is under way here: that one's commands must not become stale.
+      const heard = held.record.moveId === null ? args.returnEpoch : 0
+      return host.epochs.record(args.volumeId, heard, args.moveId)
+    }
     const kept = await dropMoveSnapshots(held, args, null)
     await write(kept, { ...ended(kept.record, args), role: 'owner', snapshot: null })
     await host.epochs.record(args.volumeId, args.returnEpoch, args.moveId)
