@@ -1,8 +1,8 @@
 import pLimit from 'p-limit'
-import type { DatasetRecord } from '../domain/dataset.ts'
+import type { DatasetRecord, Epoch } from '../domain/dataset.ts'
 import { asDroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
-import type { HostId, MoveId } from '../domain/ids.ts'
+import { type HostId, isId, type MoveId, moveId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import { carriesContainers, isEnded, isWithinHost } from '../domain/move.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -12,8 +12,8 @@ import { commandOf } from '../migrate/move-context.ts'
 import type { Store } from '../state/store.ts'
 
 const tombstoneKeptMs = 24 * 3_600_000
-/** So many of the newest moves are looked at for one that its target has not heard the end of: hosts remember as many ended ones. */
-const refusalsLookedAt = 16
+/** So many of the newest moves are looked at for one that an end of it has not heard the end of: hosts remember as many ended ones. */
+const endsLookedAt = 16
 /** Volumes of one host that are settled at once: one whose disk hangs holds up its own only. */
 const atOnce = 4
 
@@ -32,6 +32,8 @@ export class Reconciler {
   #dropping: Promise<void> | null = null
   /** Aborted moves whose target has answered that it refuses. */
   readonly #refused = new Set<MoveId>()
+  /** Aborted moves that are known to have ended on their source, begun there or not. */
+  readonly #undone = new Set<MoveId>()
 
   constructor(parts: { store: Store; agent: (host: Host) => Agent; logger: Logger; clock: Clock }) {
     this.#store = parts.store
@@ -81,10 +83,15 @@ export class Reconciler {
         limit(() => this.#try(host, record.name, () => this.#record(host, agent, record))),
       )
       // Those that the host has a record of first.
-      const refused = (await this.#unrefused(host)).map((move) =>
+      const newest = await this.#store.moves({ limit: endsLookedAt })
+      const refused = this.#unrefused(host, newest).map((move) =>
         limit(() => this.#try(host, move.volumeName, () => this.#refuse(agent, move))),
       )
-      return (await Promise.all([...settled, ...refused])).every(Boolean)
+      const undone = this.#unbegun(host, newest, records).map((move) =>
+        limit(() => this.#try(host, move.volumeName, () => this.#forestall(host, agent, move))),
+      )
+      const proofs = this.#try(host, null, () => this.#proofs(agent, records))
+      return (await Promise.all([...settled, ...refused, ...undone, proofs])).every(Boolean)
     } catch (error) {
       this.#logger.debug({ host: host.name, reason: asDroverError(error).message }, 'reconciled later')
       return false
@@ -92,7 +99,7 @@ export class Reconciler {
   }
 
   /** One volume that cannot be settled now must not keep the others from it. */
-  async #try(host: Host, volume: string, work: () => Promise<void>): Promise<boolean> {
+  async #try(host: Host, volume: string | null, work: () => Promise<void>): Promise<boolean> {
     try {
       await work()
       return true
@@ -104,8 +111,7 @@ export class Reconciler {
   }
 
   /** A target whose disk was rolled back has no record of the move, and its engine may still have what the move made. */
-  async #unrefused(host: Host): Promise<MoveRecord[]> {
-    const newest = await this.#store.moves({ limit: refusalsLookedAt })
+  #unrefused(host: Host, newest: readonly MoveRecord[]): MoveRecord[] {
     return newest.filter(
       // One that was made anew of what the hosts know, and whose other end nobody knew, has its source at both ends.
       (move) =>
@@ -126,6 +132,34 @@ export class Reconciler {
     this.#refused.add(move.id)
   }
 
+  /** A source that has not heard the begin, nor the end: the begin may still come. What it is in the middle of is finished by its record. */
+  #unbegun(host: Host, newest: readonly MoveRecord[], records: readonly DatasetRecord[]): MoveRecord[] {
+    const isHere = (move: MoveRecord) =>
+      records.some(
+        ({ volumeId, hostId, pool, moveId }) =>
+          volumeId === move.volumeId && hostId === host.id && pool === move.sourcePool && moveId !== move.id,
+      )
+    return newest.filter(
+      (move) =>
+        move.state === 'aborted' &&
+        move.sourceHostId === host.id &&
+        (move.targetHostId !== host.id || isWithinHost(move)) &&
+        !this.#undone.has(move.id) &&
+        isHere(move),
+    )
+  }
+
+  async #forestall(host: Host, agent: Agent, move: MoveRecord): Promise<void> {
+    await this.#undo(host, agent, move, 0)
+    this.#undone.add(move.id)
+  }
+
+  async #undo(host: Host, agent: Agent, move: MoveRecord, epoch: Epoch): Promise<void> {
+    const volume = await this.#store.volume(move.volumeId)
+    const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : epoch
+    await agent.undoSource({ ...commandOf(move), ownerEpoch, abortStored: true })
+  }
+
   async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {
     if (record.role === 'owner' && record.hostId === host.id && record.datasetUuid !== null)
       await this.#known(host, record)
@@ -135,6 +169,19 @@ export class Reconciler {
     const command = commandOf(move)
     this.#logger.info({ host: host.name, move: move.id, role: record.role }, 'finishing an ended move on a host')
     await this.#ended(host, agent, record, move, command)
+  }
+
+  /**
+   * How far content proofs of moves were is kept until their verdict is journaled. Of a move that an older store does not know, that the host
+   * remembers its end; what `vol verify` was at is gone on with.
+   */
+  async #proofs(agent: Agent, records: readonly DatasetRecord[]): Promise<void> {
+    for (const id of await agent.keptDigests({})) {
+      if (!isId(id)) continue
+      const move = await this.#store.move(moveId(id))
+      const isOver = move === null ? records.some(({ endedMoves }) => endedMoves.includes(moveId(id))) : isEnded(move)
+      if (isOver) await agent.endDigest({ verificationId: id })
+    }
   }
 
   async #known(host: Host, { volumeId }: DatasetRecord): Promise<void> {
@@ -149,11 +196,7 @@ export class Reconciler {
       // Also where a recovered row does not know its target.
       const isSource = host.id === move.sourceHostId && (!isWithin || record.pool === move.sourcePool)
       if (!isSource) await agent.refuseTarget(command)
-      if (isSource) {
-        const volume = await this.#store.volume(move.volumeId)
-        const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : record.epoch
-        await agent.undoSource({ ...command, ownerEpoch, abortStored: true })
-      }
+      if (isSource) await this.#undo(host, agent, move, record.epoch)
       return
     }
     const base = move.finalSnapshot

@@ -259,6 +259,8 @@ export interface Agent {
   digestChunks(args: { verificationId: string; from: number; limit: number }): Promise<ChunkMark[]>
   digestItems(args: DigestTask & { start: Position }): Promise<ItemView[]>
   endDigest(args: { verificationId: string }): Promise<void>
+  /** Verifications that are not under way here and whose progress is kept. */
+  keptDigests(args: Record<string, never>): Promise<string[]>
   /** Records what a proof found of a snapshot. One that differs is kept, and is no base, until a later proof finds it equal. */
   noteContent(args: { volumeId: VolumeId; snapshot: string; differs: boolean }): Promise<void>
   /** Removes the copy on this host if it is a replica that a proof found to differ. The absent is a success. @throws CONTENT_DIFFERS when it is anything else */
@@ -375,6 +377,7 @@ const table: Record<AgentMethod, true> = {
   digestChunks: true,
   digestItems: true,
   endDigest: true,
+  keptDigests: true,
   noteContent: true,
   discardReplica: true,
 }

@@ -227,6 +227,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     digestChunks: ({ verificationId, from, limit }) => digests.chunks(verificationId, from, limit),
     digestItems: async ({ start, ...task }) => digests.items((await host.mustHold(task.volumeId)).backend, task, start),
     endDigest: ({ verificationId }) => digests.end(verificationId),
+    keptDigests: () => digests.kept(),
     noteContent: (args) => noteContent(host, args),
     discardReplica: ({ volumeId }) => discardReplica(host, volumeId),
 

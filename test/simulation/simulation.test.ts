@@ -15,7 +15,7 @@ const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random
 /** Seeds that found something once. */
 const found = [
   20, 26, 212, 266, 551, 576, 836, 897, 1001, 1301, 1331, 1463, 1814, 1998, 228, 1_457_839_654, 1_461_766_083,
-  1_379_572_052, 1_379_007_250, 1_600_000_635, 2_000_004_637, 886_636_436,
+  1_379_572_052, 1_379_007_250, 1_600_000_635, 2_000_004_637, 886_636_436, 120_894_934, 2_200_004_861,
 ]
 
 /** A host was away at retire: the content proof of another member never went on. */

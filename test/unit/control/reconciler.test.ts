@@ -44,6 +44,7 @@ const cluster = async (count: number, hangs: (volumeName: string) => boolean) =>
       },
       refuseTarget: async () => {},
       holding: async () => null,
+      keptDigests: async () => [],
     }) as Partial<Agent> as Agent
   const reconciler = new Reconciler({ store, agent, logger: silentLogger, clock: systemClock })
   return { reconciler, done, asked, release }
@@ -78,7 +79,7 @@ test('a host that hangs is asked once, and does not keep the next runs from the 
 })
 
 test.each([
-  ['of the pool that is moved', 'btrfs:/one', 'btrfs:/two', ['undo']],
+  ['of the pool that is moved', 'btrfs:/one', 'btrfs:/two', ['refuse', 'undo']],
   ['of the pool where it goes', 'btrfs:/two', 'btrfs:/two', ['refuse']],
   ['where the row knows no target', 'btrfs:/one', '', ['undo']],
   ['of neither pool', 'btrfs:/three', 'btrfs:/two', ['refuse']],
@@ -106,8 +107,9 @@ test.each([
       holdings: async () => records,
       undoSource: async () => void done.push('undo'),
       refuseTarget: async () => void done.push('refuse'),
+      keptDigests: async () => [],
     }) as Partial<Agent> as Agent
   const reconciler = new Reconciler({ store, agent, logger: silentLogger, clock: systemClock })
   await reconciler.run()
-  expect(done.slice(0, 1)).toEqual(heard)
+  expect([...new Set(done)].toSorted()).toEqual(heard)
 })
