@@ -4,6 +4,7 @@ import { volumeId } from '../../src/domain/ids.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { type BackendBench, type MakePool, mib, newId, pastTheLimit, recordOf, setUpBench } from './backend-bench.ts'
 import { crashSuite } from './backend-crash-suite.ts'
+import { resumingSuite } from './backend-resuming-suite.ts'
 import { snapshotSuite } from './backend-snapshot-suite.ts'
 import { streamSuite } from './backend-stream-suite.ts'
 import { treeSuite } from './backend-tree-suite.ts'
@@ -14,6 +15,7 @@ const parts = {
     test('has the facets that it is tested for, and no others', () => {
       expect(bench.backend.snapshots !== undefined).toBe(facets.snapshots)
       expect(bench.backend.streams !== undefined).toBe(facets.streams)
+      expect(bench.backend.streams?.resuming !== undefined).toBe(facets.resuming ?? false)
       expect(bench.backend.trees !== undefined).toBe(facets.trees)
       expect(bench.backend.options !== undefined).toBe(facets.options ?? false)
     })
@@ -30,6 +32,7 @@ const parts = {
   },
   streams: (bench: BackendBench, facets: Facets) => {
     if (facets.streams) streamSuite(bench)
+    if (facets.resuming === true) resumingSuite(bench)
   },
   trees: (bench: BackendBench, facets: Facets) => {
     if (facets.trees) treeSuite(bench)
@@ -40,6 +43,8 @@ interface Facets {
   readonly snapshots: boolean
   readonly streams: boolean
   readonly trees: boolean
+  /** Streams that were cut off go on. Default: they do not. */
+  readonly resuming?: boolean
   /** Default: none. */
   readonly options?: boolean
 }

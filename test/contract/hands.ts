@@ -52,6 +52,8 @@ export interface Hands {
   mountOther(path: string): Promise<() => Promise<void>>
   /** Runs both commands with a pipe between them. `cut`: the sender is killed after its first bytes. */
   pipe(send: Argv, receive: Argv, options?: { cut: boolean }): Promise<{ codes: (number | null)[]; bytes: number }>
+  /** The same; both are killed when so many bytes have gone. */
+  cutOff(send: Argv, receive: Argv, after: number): Promise<void>
 }
 
 export const realHands: Hands = {
@@ -116,5 +118,23 @@ export const realHands: Hands = {
       send.stdout.pipe(receive.stdin)
     }
     return { codes: (await ends).map(([code]) => code as number | null), bytes }
+  },
+  cutOff: async (sending, receiving, after) => {
+    const receive = exec.spawn(receiving, ['pipe', 'ignore', 'ignore'])
+    const send = exec.spawn(sending, ['ignore', 'pipe', 'ignore'])
+    const { stdin } = receive
+    const { stdout } = send
+    if (stdin === null || stdout === null) throw new Error('no pipes')
+    const ends = Promise.all([once(send, 'exit'), once(receive, 'exit')])
+    stdin.on('error', () => {})
+    let bytes = 0
+    for await (const chunk of stdout) {
+      if (!stdin.write(chunk)) await once(stdin, 'drain')
+      bytes += (chunk as Buffer).length
+      if (bytes >= after) break
+    }
+    receive.kill('SIGKILL')
+    send.kill('SIGKILL')
+    await ends
   },
 }

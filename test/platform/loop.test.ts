@@ -80,7 +80,7 @@ const makePool =
     }
   }
 
-const all = { snapshots: true, streams: true, trees: true }
+const all = { snapshots: true, streams: true, trees: true, resuming: true }
 
 backendSuite('loop on xfs, which shares extents', makePool('xfs'), all)
 backendSuite('loop on ext4, by copies', makePool('ext4'), all)

@@ -120,6 +120,7 @@ export const memoryHands = (worlds: readonly HandsWorld[]): Hands => {
         if (kernel !== undefined) kernel.mounts = kernel.mounts.filter((other) => other !== mount)
       }
     },
+    cutOff: async (send, receive) => void pipe(send, receive, true),
     pipe: async (send, receive, options) => pipe(send, receive, options?.cut === true),
   }
   return hands

@@ -32,6 +32,6 @@ export const nameArrived = async (
   await notes.directory(id, layout.snapshots(id))
   await notes.write(from, note)
   await notes.commit(id, from, to)
-  await rm(layout.received(id, partial), { force: true })
+  for (const path of layout.beside(id, partial)) await rm(path, { force: true })
   return asRecord(name, note, 'move')
 }

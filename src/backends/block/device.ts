@@ -45,6 +45,11 @@ export interface BlockProvider {
   sizing(device: string): Sizing
   /** What was written to it is on disk, and is what its readers see. */
   sync(device: string): Promise<void>
+  /**
+   * The same, and who reads it next reads the disk, not what the kernel keeps of it. Absent: to read all of a device again costs more than to
+   * send it again, and streams to it do not go on after the death of a process.
+   */
+  settle?(device: string): Promise<void>
   /** The slow part of a removal; it works on sealed devices too. */
   remove(device: string): Promise<void>
 
@@ -70,6 +75,10 @@ export interface BlockProvider {
   /** The block device in the kernel that shows it; null: none, so nobody can use it. @throws VOLUME_BUSY when there are several that write */
   attached(device: string): Promise<AttachedDevice | null>
 }
+
+export type SettlingProvider = BlockProvider & Required<Pick<BlockProvider, 'settle'>>
+
+export const canSettle = (provider: BlockProvider): provider is SettlingProvider => provider.settle !== undefined
 
 export interface AttachedDevice {
   /** Such as /dev/loop3. */

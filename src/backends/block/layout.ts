@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
+import type { ProgressPaths } from './stream/progress.ts'
 
 /**
  * Where notes lie on a pool of block devices. A note names a device; what is in the making, and what is being removed, is noted too,
@@ -10,7 +11,7 @@ import type { VolumeId } from '../../domain/ids.ts'
  *     volumes/<id>/live.json               the live dataset
  *     volumes/<id>/making/<what>.json      a device on its way, not valid yet
  *     volumes/<id>/snapshots/<name>.json   a sealed device
- *     volumes/<id>/partial/<move>.json     a receive under way; <move>.received: it has ended well
+ *     volumes/<id>/partial/<move>.json     a receive under way; <move>.received: it has ended well; <move>.progress, <move>.mark: how far it got
  *     volumes/<id>/frozen                  there for a moment: we have frozen its file system
  *     trash/                               being removed
  *     views/                               snapshots that are being looked at are mounted here
@@ -83,7 +84,19 @@ export class Layout {
   received(id: VolumeId, name: string): string {
     return join(this.partials(id), `${checkName(name)}.received`)
   }
+
+  progress(id: VolumeId, name: string): ProgressPaths {
+    const path = join(this.partials(id), checkName(name))
+    return { path: `${path}.progress`, markPath: `${path}.mark` }
+  }
+
+  /** All that stands beside the note of a partial. It goes in this order, before the note: never may it be taken for that of a later try. */
+  beside(id: VolumeId, name: string): string[] {
+    return besideEndings.map((ending) => join(this.partials(id), `${checkName(name)}${ending}`))
+  }
 }
+
+export const besideEndings = ['.received', '.progress', '.mark']
 
 const shape = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$/
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DroverError } from '../../domain/errors.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
+import { syncAndForget } from '../../lib/file-cache.ts'
 import { isErrno, syncDirectory } from '../../lib/files.ts'
 import { isImmutable, setImmutable } from '../../lib/immutable.ts'
 import { type BoundLoop, boundLoops } from '../../lib/loop-devices.ts'
@@ -119,6 +120,10 @@ class LoopDevices implements BlockProvider {
     } finally {
       await handle.close()
     }
+  }
+
+  settle(device: string): Promise<void> {
+    return syncAndForget(this.name(device))
   }
 
   async remove(device: string): Promise<void> {

@@ -9,11 +9,13 @@ import type { Clock } from '../../lib/clock.ts'
 import { isErrno, readIfExists } from '../../lib/files.ts'
 import type { Argv, LiveDataset, StreamFacet } from '../backend.ts'
 import { nameArrived } from './arrival.ts'
-import type { BlockProvider, PartialNote, SnapshotNote } from './device.ts'
-import type { Layout } from './layout.ts'
+import { type BlockProvider, canSettle, type PartialNote, type SnapshotNote } from './device.ts'
+import { besideEndings, type Layout } from './layout.ts'
 import type { LiveDatasets } from './live-datasets.ts'
 import { missing, type Notes, newDevice, notesIn, readNote } from './notes.ts'
+import { Resuming } from './resuming.ts'
 import { asRecord, type Snapshots } from './snapshots.ts'
+import type { Arrived } from './stream/arrived.ts'
 import type { StreamHead } from './stream/format.ts'
 import type { ReceiveOrder } from './stream/receive.ts'
 import type { SendOrder } from './stream/send.ts'
@@ -36,13 +38,26 @@ interface Parts {
 /** Streams of blocks (stream/format.ts), written and read by a process of our own. */
 export class Streams implements StreamFacet {
   readonly format = 'drover-blocks-1'
+  readonly resuming?: Resuming
   readonly #parts: Parts
 
   constructor(parts: Parts) {
     this.#parts = parts
+    const { layout, devices, notes, snapshots } = parts
+    if (!canSettle(devices)) return
+    this.resuming = new Resuming({
+      ...{ layout, devices, notes, snapshots },
+      send: (id, snapshot, base, resumedAt) => this.#send(id, snapshot, base, { resumedAt }),
+      receive: (of, arrived) => this.#receive(of, arrived),
+      find: (id, name) => this.#mustFind(id, name),
+    })
   }
 
-  async sendCommand(id: VolumeId, snapshot: string, base: string | null): Promise<Argv> {
+  sendCommand(id: VolumeId, snapshot: string, base: string | null): Promise<Argv> {
+    return this.#send(id, snapshot, base, {})
+  }
+
+  async #send(id: VolumeId, snapshot: string, base: string | null, from: { resumedAt?: number }): Promise<Argv> {
     const { devices } = this.#parts
     const note = await this.#mustFind(id, snapshot)
     const baseNote = base === null ? null : await this.#mustFind(id, base)
@@ -51,7 +66,7 @@ export class Streams implements StreamFacet {
     const order: SendOrder = {
       head: {
         ...{ streamUuid: note.streamUuid, baseUuid: baseNote?.streamUuid ?? null },
-        ...{ sizeBytes, fileSystem: note.fileSystem },
+        ...{ sizeBytes, fileSystem: note.fileSystem, ...from },
       },
       path: await devices.path(note.device),
       basePath: baseNote === null ? null : await devices.path(baseNote.device),
@@ -75,9 +90,19 @@ export class Streams implements StreamFacet {
     await notes.write(layout.partial(id, partial), note)
     if (base === null) await devices.create(note.device, 0)
     else await devices.clone(base.note.device, note.device)
+    return this.#receive({ id, partial, device: note.device, baseUuid })
+  }
+
+  async #receive(
+    { id, partial, device, baseUuid }: { id: VolumeId; partial: string; device: string; baseUuid: string | null },
+    arrived?: Arrived,
+  ): Promise<Argv> {
+    const { layout, devices } = this.#parts
     const order: ReceiveOrder = {
-      ...{ path: await devices.path(note.device), baseUuid, proofPath: layout.received(id, partial) },
-      sizing: devices.sizing(note.device),
+      ...{ path: await devices.path(device), baseUuid, proofPath: layout.received(id, partial) },
+      sizing: devices.sizing(device),
+      ...(this.resuming === undefined ? {} : { progress: { ...layout.progress(id, partial), device } }),
+      ...(arrived === undefined ? {} : { arrived }),
     }
     return [process.execPath, mainPath, 'receive', JSON.stringify(order)]
   }
@@ -111,7 +136,7 @@ export class Streams implements StreamFacet {
   /** The proof first: never may it be taken for that of a later try. */
   async abortReceive(id: VolumeId, partial: string): Promise<void> {
     const { layout, notes, trash } = this.#parts
-    await notes.drop(layout.received(id, partial))
+    for (const path of layout.beside(id, partial)) await notes.drop(path)
     await trash.put(id, layout.partial(id, partial))
   }
 
@@ -119,7 +144,8 @@ export class Streams implements StreamFacet {
     const { layout } = this.#parts
     const names = new Set(await notesIn(layout.partials(id)))
     for (const name of await filesIn(layout.partials(id))) {
-      if (name.endsWith('.received')) names.add(name.slice(0, -'.received'.length))
+      const ending = besideEndings.find((each) => name.endsWith(each))
+      if (ending !== undefined) names.add(name.slice(0, -ending.length))
     }
     return [...names]
   }

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { ZfsBackend } from '../../../src/backends/zfs/zfs-backend.ts'
@@ -24,26 +23,6 @@ const opened = async (): Promise<ZfsBackend> => {
   return backend
 }
 
-/** Both processes are killed when so many bytes have gone. */
-const cutOff = async (send: readonly [string, ...string[]], receive: readonly [string, ...string[]], after: number) => {
-  const receiver = exec.spawn(receive, ['pipe', 'ignore', 'ignore'])
-  const sender = exec.spawn(send, ['ignore', 'pipe', 'ignore'])
-  const { stdin } = receiver
-  const { stdout } = sender
-  if (stdin === null || stdout === null) throw new Error('no pipes')
-  const ends = Promise.all([once(sender, 'exit'), once(receiver, 'exit')])
-  stdin.on('error', () => {})
-  let bytes = 0
-  for await (const chunk of stdout) {
-    if (!stdin.write(chunk)) await once(stdin, 'drain')
-    bytes += (chunk as Buffer).length
-    if (bytes >= after) break
-  }
-  receiver.kill('SIGKILL')
-  sender.kill('SIGKILL')
-  await ends
-}
-
 test('a stream whose processes were killed at 90% goes on with the rest, in full and upon a base', async () => {
   const [source, target] = [await opened(), await opened()]
   const id: VolumeId = newId()
@@ -62,7 +41,7 @@ test('a stream whose processes were killed at 90% goes on with the rest, in full
     expect(
       await target.streams.resuming.resumeReceive(id, 'move1', { streamUuid: sent.streamUuid, baseUuid }),
     ).toBeNull()
-    await cutOff(await source.streams.sendCommand(id, name, base), receive, 144 * mib)
+    await realHands.cutOff(await source.streams.sendCommand(id, name, base), receive, 144 * mib)
     // Of another snapshot, or upon another base, it is nothing that could go on.
     expect(await target.streams.resuming.resumeReceive(id, 'move1', { streamUuid: '4711', baseUuid })).toBeNull()
     expect(

@@ -1,4 +1,6 @@
 import { backendSuite } from '../../contract/backend-suite.ts'
 import { makePool } from './pool-under-test.ts'
 
-backendSuite('zfs', makePool, { snapshots: true, streams: true, trees: true, options: true }, ['volumes'])
+backendSuite('zfs', makePool, { snapshots: true, streams: true, trees: true, resuming: true, options: true }, [
+  'volumes',
+])

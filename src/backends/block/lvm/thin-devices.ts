@@ -128,6 +128,10 @@ export class ThinDevices implements BlockProvider {
     dropCache(path)
   }
 
+  settle(device: string): Promise<void> {
+    return this.sync(device)
+  }
+
   async remove(device: string): Promise<void> {
     for (const volume of [sealingOf(device), volumeOf(device)]) await this.#lvm.remove(volume)
     this.#generations.delete(device)

@@ -12,6 +12,9 @@ import type { VolumeFileSystem } from '../device.ts'
  *
  * Extents come in order of their offsets and do not overlap. Without a base, what no extent names is zero; upon a base it is what the
  * base has there. A stream without its end proves nothing.
+ *
+ * One that goes on at `resumedAt` leaves out the extents before that, which the receiver has. Its end counts them all the same: each side
+ * reads again what it has there, the receiver from its disk, and the two agree at the end as they do on a stream that was sent whole.
  */
 export interface StreamHead {
   readonly streamUuid: string
@@ -19,6 +22,8 @@ export interface StreamHead {
   readonly baseUuid: string | null
   readonly sizeBytes: number
   readonly fileSystem: VolumeFileSystem
+  /** Absent: from the start. */
+  readonly resumedAt?: number
 }
 
 export const magic = Buffer.from('drover-blocks-1\n')

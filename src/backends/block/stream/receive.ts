@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { Input } from '../../../lib/descriptor-io.ts'
 import { writeJsonDurably } from '../../../lib/files.ts'
 import type { Sizing } from '../device.ts'
+import { type Arrived, readArrived } from './arrived.ts'
 import { askForSize } from './ask-size.ts'
 import {
   dataHeadBytes,
@@ -15,6 +16,8 @@ import {
   Tally,
   zerosBytes,
 } from './format.ts'
+import { ProgressNotes, type ProgressPaths } from './progress.ts'
+import { writeWhole, writeZeros } from './write.ts'
 
 export interface ReceiveOrder {
   /** Holds the base's bytes, or is empty. */
@@ -24,6 +27,10 @@ export interface ReceiveOrder {
   /** Written last, when the stream's end has proved it: the head. */
   readonly proofPath: string
   readonly sizing: Sizing
+  /** Where it is noted how far the stream has arrived; absent: nowhere. */
+  readonly progress?: ProgressPaths & { readonly device: string }
+  /** What an earlier process has received; absent: nothing. */
+  readonly arrived?: Arrived
 }
 
 /** @throws Error when the stream is not whole, or not for this device */
@@ -35,14 +42,34 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
       `the stream goes upon ${head.baseUuid ?? 'nothing'}, and the device holds ${order.baseUuid ?? 'nothing'}`,
     )
   }
+  if (head.resumedAt !== order.arrived?.at) {
+    throw new Error(`the stream goes on at ${head.resumedAt ?? 0}, and what arrived ends at ${order.arrived?.at ?? 0}`)
+  }
   const file = await open(await sizeTo(order, head.sizeBytes), 'r+')
   try {
-    await readExtents(input, tally, file, head)
+    if (order.arrived !== undefined) await readArrived(order.arrived, file, head.sizeBytes, tally)
+    const notes = await notesOf(order, head, file)
+    await readExtents(input, tally, file, head, notes).catch(async (error: unknown) => {
+      await notes?.end().catch(() => {})
+      throw error
+    })
+    await notes?.end()
     await file.sync()
   } finally {
     await file.close()
   }
   await writeJsonDurably(order.proofPath, head)
+}
+
+const notesOf = async (
+  { progress, arrived }: ReceiveOrder,
+  { streamUuid, baseUuid, sizeBytes }: StreamHead,
+  file: FileHandle,
+): Promise<ProgressNotes | null> => {
+  if (progress === undefined) return null
+  const notes = new ProgressNotes(progress, { device: progress.device, streamUuid, baseUuid, sizeBytes }, file)
+  if (arrived !== undefined) await notes.resume(arrived.at)
+  return notes
 }
 
 const readHead = async (input: Input, tally: Tally): Promise<StreamHead> => {
@@ -67,10 +94,17 @@ const isHead = (value: unknown): value is StreamHead =>
   'sizeBytes' in value &&
   Number.isSafeInteger(value.sizeBytes) &&
   'fileSystem' in value &&
-  (value.fileSystem === 'ext4' || value.fileSystem === 'xfs')
+  (value.fileSystem === 'ext4' || value.fileSystem === 'xfs') &&
+  (!('resumedAt' in value) || Number.isSafeInteger(value.resumedAt))
 
-const readExtents = async (input: Input, tally: Tally, file: FileHandle, head: StreamHead): Promise<void> => {
-  for (let at = 0; ; ) {
+const readExtents = async (
+  input: Input,
+  tally: Tally,
+  file: FileHandle,
+  head: StreamHead,
+  notes: ProgressNotes | null,
+): Promise<void> => {
+  for (let at = head.resumedAt ?? 0; ; ) {
     const [which = 0] = await input.peek(1)
     if (which === kind.end) {
       const said = Buffer.from(await input.take(endBytes))
@@ -93,21 +127,7 @@ const readExtents = async (input: Input, tally: Tally, file: FileHandle, head: S
       await writeWhole(file, bytes, offset)
     }
     at = offset + length
-  }
-}
-
-const zeroBytes = Buffer.alloc(longestExtent)
-
-/** Written, not punched: a device of any provider takes it. What is sparse stays so in a full stream, which has none of these. */
-const writeZeros = async (file: FileHandle, offset: number, length: number): Promise<void> => {
-  for (let done = 0; done < length; done += zeroBytes.length) {
-    await writeWhole(file, zeroBytes.subarray(0, Math.min(zeroBytes.length, length - done)), offset + done)
-  }
-}
-
-const writeWhole = async (file: FileHandle, bytes: Buffer, offset: number): Promise<void> => {
-  for (let done = 0; done < bytes.length; ) {
-    done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
+    await notes?.reached(at, length)
   }
 }
 
