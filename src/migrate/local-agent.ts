@@ -5,6 +5,7 @@ import type { DatasetRecord } from '../domain/dataset.ts'
 import { asDroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
+import { heardHere } from '../volumes/dark-pools.ts'
 import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
@@ -131,11 +132,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     },
     holdings: async () => (await host.allHeld()).map(({ record }) => record),
     // A record's epoch is only ever that of an owner, whatever its role is now.
-    ownedSince: async ({ volumeId, asker }) => {
-      const entry = host.catalog.entries().find(({ id }) => id === volumeId)
-      const told = entry !== undefined && entry.ownerHostId !== asker ? entry.epoch : 0
-      return Math.max(0, ...(await host.copies(volumeId)).map(({ record }) => record.epoch), told)
-    },
+    ownedSince: ({ volumeId, asker }) => heardHere(host, volumeId, asker),
     users: ({ volumeName }) => runtime.usersOf(volumeName),
     usage: ({ volumeIds }) => usageOf(host, volumeIds),
     setTable: async (update) => {

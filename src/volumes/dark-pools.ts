@@ -1,7 +1,7 @@
 import type { Backend } from '../backends/backend.ts'
 import type { Epoch } from '../domain/dataset.ts'
 import { asDroverError, DroverError } from '../domain/errors.ts'
-import type { VolumeId } from '../domain/ids.ts'
+import type { HostId, VolumeId } from '../domain/ids.ts'
 import type { Held, VolumeHost } from './host.ts'
 import { isMountedHere } from './usage.ts'
 
@@ -78,10 +78,14 @@ const mountedIn = async (host: VolumeHost, backend: Backend, id: VolumeId): Prom
   throw new Error('not mounted from there')
 }
 
-/** The highest epoch at which copies here were owned, as far as pools answer. */
-export const heardHere = async (host: VolumeHost, id: VolumeId): Promise<Epoch> => {
+/** The highest epoch at which others than `asker` owned it, or copies here were owned, as far as pools answer. */
+export const heardHere = async (
+  host: VolumeHost,
+  id: VolumeId,
+  asker: HostId = host.identity.hostId,
+): Promise<Epoch> => {
   const entry = host.catalog.entries().find((other) => other.id === id)
-  const told = entry !== undefined && entry.ownerHostId !== host.identity.hostId ? entry.epoch : 0
+  const told = entry !== undefined && entry.ownerHostId !== asker ? entry.epoch : 0
   const { copies } = await look(host, id)
   return Math.max(told, ...copies.map(({ record }) => record.epoch))
 }

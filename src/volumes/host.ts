@@ -167,16 +167,17 @@ export class VolumeHost {
     return this.isBound(copy) ? standing[copy.record.role] : -1
   }
 
-  /** Everything with a record, over all pools. */
+  /** Everything with a record, over all pools. @throws POOL_UNREACHABLE: what one of them holds is not known then */
   async allHeld(): Promise<Held[]> {
-    const all: Held[] = []
-    for (const backend of this.backends) {
-      const { records } = await backend.list()
-      for (const record of records) {
-        this.reads.note(backend, record.volumeId)
-        all.push({ backend, record })
-      }
-    }
+    const listed = await Promise.all(
+      this.backends.map(async (backend) => {
+        // As `copyIn`.
+        const records = await (this.backends.length === 1 ? backend.list() : this.reads.list(backend))
+        return records.records.map((record) => ({ backend, record }))
+      }),
+    )
+    const all = listed.flat()
+    for (const { backend, record } of all) this.reads.note(backend, record.volumeId)
     return all
   }
 

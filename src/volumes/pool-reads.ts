@@ -6,14 +6,26 @@ import type { Clock } from '../lib/clock.ts'
 
 /** A read of a record is one small file's; a pool that takes longer has a disk that hangs. */
 const poolPatienceMs = 3_000
+/** A list is a read for each volume. */
+const listPatienceMs = 20_000
+
+interface Reading {
+  /** By the monotonic clock: later than this it hangs. */
+  readonly lateAt: number
+  /** Never rejects. */
+  readonly ended: Promise<unknown>
+  /** Somebody has waited for so long. */
+  isLate: boolean
+}
 
 /**
- * Records read from a host's pools, one read a pool at a time: a read that hangs keeps one of the few threads that files are read by, and
+ * Records read from a host's pools, one read and one list a pool at a time: a read that hangs keeps one of the few threads that files are read by, and
  * reads that would only wait behind it must not take the rest, which other pools need. Whoever comes while it hangs shares its answer.
  */
 export class PoolReads {
   readonly #clock: Clock
-  readonly #reading = new Map<Backend, { readonly since: number; readonly ended: Promise<unknown> }>()
+  readonly #reading = new Map<Backend, Reading>()
+  readonly #listing = new Map<Backend, Reading>()
   /** Where something of a volume was seen, and not seen gone since. In memory: a restart begins anew. */
   readonly #seen = new Map<VolumeId, Set<Backend>>()
 
@@ -24,9 +36,10 @@ export class PoolReads {
   /** @throws POOL_UNREACHABLE when the pool does not answer, whatever the pool throws */
   async read(backend: Backend, id: VolumeId): Promise<DatasetRecord | null> {
     for (let before = this.#reading.get(backend); before !== undefined; before = this.#reading.get(backend)) {
-      await this.#within(backend, before.ended, before.since)
+      await this.#within(backend, before)
     }
-    const since = this.#clock.monotonic()
+    // A list takes its time and is not waited for, unless it hangs.
+    if (this.#listing.get(backend)?.isLate === true) throw unanswered(backend)
     const read = backend.readRecord(id)
     const ended = read.then(
       (record) => {
@@ -36,11 +49,29 @@ export class PoolReads {
       },
       () => this.#reading.delete(backend),
     )
-    this.#reading.set(backend, { since, ended })
-    await this.#within(backend, ended, since)
+    const reading = { lateAt: this.#clock.monotonic() + poolPatienceMs, ended, isLate: false }
+    this.#reading.set(backend, reading)
+    await this.#within(backend, reading)
     const record = await read
     if (record === null) this.#seen.get(id)?.delete(backend)
     return record
+  }
+
+  /** What is on the pool, not read before it was asked for. @throws POOL_UNREACHABLE, whatever the pool throws */
+  async list(backend: Backend): ReturnType<Backend['list']> {
+    if (this.#reading.get(backend)?.isLate === true) throw unanswered(backend)
+    for (let before = this.#listing.get(backend); before !== undefined; before = this.#listing.get(backend)) {
+      await this.#within(backend, before)
+    }
+    const list = backend.list()
+    const ended = list.then(
+      () => this.#listing.delete(backend),
+      () => this.#listing.delete(backend),
+    )
+    const listing = { lateAt: this.#clock.monotonic() + listPatienceMs, ended, isLate: false }
+    this.#listing.set(backend, listing)
+    await this.#within(backend, listing)
+    return list
   }
 
   note(backend: Backend, id: VolumeId): void {
@@ -52,19 +83,19 @@ export class PoolReads {
     return this.#seen.get(id)?.has(backend) ?? false
   }
 
-  async #within(backend: Backend, ended: Promise<unknown>, since: number): Promise<void> {
+  async #within(backend: Backend, reading: Reading): Promise<void> {
     const stop = new AbortController()
-    const leftMs = Math.max(since + poolPatienceMs - this.#clock.monotonic(), 0)
-    const late = this.#clock.sleep(leftMs, stop.signal).then(
+    const late = this.#clock.sleep(Math.max(reading.lateAt - this.#clock.monotonic(), 0), stop.signal).then(
       () => true,
       () => false,
     )
-    const isLate = await Promise.race([ended.then(() => false), late])
+    const isLate = await Promise.race([reading.ended.then(() => false), late])
     stop.abort()
     if (!isLate) return
-    throw new DroverError(
-      'POOL_UNREACHABLE',
-      `pool ${backend.spec.text} does not answer; see its disk and the kernel's log`,
-    )
+    reading.isLate = true
+    throw unanswered(backend)
   }
 }
+
+const unanswered = (backend: Backend): DroverError =>
+  new DroverError('POOL_UNREACHABLE', `pool ${backend.spec.text} does not answer; see its disk and the kernel's log`)

@@ -1,8 +1,9 @@
 import { expect, test, vi } from 'vitest'
 import type { DatasetRecord } from '../../../src/domain/dataset.ts'
 import { DroverError } from '../../../src/domain/errors.ts'
-import { type VolumeId, volumeId } from '../../../src/domain/ids.ts'
+import { hostId, type VolumeId, volumeId } from '../../../src/domain/ids.ts'
 import { type Clock, systemClock } from '../../../src/lib/clock.ts'
+import { heardHere } from '../../../src/volumes/dark-pools.ts'
 import { FirstMount } from '../../../src/volumes/first-mount.ts'
 import { mountOwned, unmountOwned } from '../../../src/volumes/mounting.ts'
 import { recordOf } from '../../contract/backend-bench.ts'
@@ -113,4 +114,26 @@ test('what needs every pool, such as a removal or a move, does nothing while one
   vi.spyOn(other, 'readRecord').mockImplementation(() => new Promise(() => {}))
   await expect(host.copies(id)).rejects.toMatchObject({ code: 'POOL_UNREACHABLE' })
   expect((await host.inPool('btrfs:/pool').held(id))?.record.role).toBe('owner')
+})
+
+test('of a pool that hangs one list waits, and nobody waits for it for ever', async () => {
+  const { backend, other, host, own, mount } = await twoPools()
+  await own(id, backend)
+  expect((await host.allHeld()).map(({ record }) => record.volumeId)).toEqual([id])
+  const lists = vi.spyOn(other, 'list').mockImplementation(() => new Promise(() => {}))
+  const reads = vi.spyOn(other, 'readRecord')
+  const unreachable = { code: 'POOL_UNREACHABLE', message: expect.stringContaining('btrfs:/other') }
+  await Promise.all([1, 2].map(() => expect(host.allHeld()).rejects.toMatchObject(unreachable)))
+  await expect(host.allHeld()).rejects.toMatchObject(unreachable)
+  expect(lists).toHaveBeenCalledTimes(1)
+  // Nor is a thread spent on a read behind it.
+  await mount(id)
+  expect(reads).not.toHaveBeenCalled()
+})
+
+test.each(ways)('who asks since when others own it is told by the pools that answer, when one %s', async (_, read) => {
+  const { backend, other, host, own } = await twoPools()
+  await own(id, backend, { epoch: 7 })
+  vi.spyOn(other, 'readRecord').mockImplementation(read)
+  expect(await heardHere(host, id, hostId('x'.repeat(26)))).toBe(7)
 })
