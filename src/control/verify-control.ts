@@ -1,4 +1,4 @@
-import { treeIdentity } from '../domain/dataset.ts'
+import { isDifferingReplica, treeIdentity } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { Verification } from '../domain/verification.ts'
@@ -71,8 +71,8 @@ export class Verifications {
     const volume = await volumeByName(store, name)
     checkNoMove(volume)
     const { held } = await this.#holdings(volume)
-    const differing = held.filter(
-      ({ host, holding }) => host.id !== volume.ownerHostId && holding.record.snapshots.some(({ differs }) => differs),
+    const differing = held.filter(({ holding }) =>
+      [holding, ...(holding.beside ?? [])].some(({ record }) => isDifferingReplica(record)),
     )
     if (differing.length === 0) {
       throw new DroverError(

@@ -36,6 +36,10 @@ export interface SnapshotRecord {
 /** Equal of snapshots that hold the same files, on pools of whatever kind. */
 export const treeIdentity = ({ treeUuid, streamUuid }: SnapshotRecord): string => treeUuid ?? streamUuid
 
+/** A replica that may be the good one: kept until somebody has looked. */
+export const isDifferingReplica = ({ role, snapshots }: DatasetRecord): boolean =>
+  role === 'replica' && snapshots.some(({ differs }) => differs === true)
+
 /** Kept with the data, on its pool; it binds the data to cluster, host, pool and dataset. The disk is the truth. */
 export interface DatasetRecord {
   readonly formatVersion: 1

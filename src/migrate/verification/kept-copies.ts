@@ -1,4 +1,4 @@
-import type { SnapshotRecord } from '../../domain/dataset.ts'
+import { isDifferingReplica, type SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import type { VolumeHost } from '../../volumes/host.ts'
@@ -26,16 +26,21 @@ export const noteContent = (
     })
   })
 
+/** Those that differ, in whichever pools, also beside a copy that counts: that one stays. */
 export const discardReplica = (host: VolumeHost, volumeId: VolumeId): Promise<void> =>
   host.locks.run(volumeId, async () => {
-    const held = await host.held(volumeId)
-    if (held === null) return
-    checkBound(host, held)
-    const { role, moveId, name, snapshots } = held.record
-    const isKept = snapshots.some(({ differs }) => differs === true)
-    if (role === 'replica' && moveId === null && isKept) return held.backend.destroy(volumeId)
-    throw new DroverError(
-      'CONTENT_DIFFERS',
-      `the copy of volume ${name} on host ${host.identity.hostName} is no replica that was found to differ; it was left alone`,
+    const copies = await host.copies(volumeId)
+    const [counting] = copies
+    if (counting === undefined) return
+    const discarded = copies.filter(
+      (copy) => host.isBound(copy) && copy.record.moveId === null && isDifferingReplica(copy.record),
     )
+    if (discarded.length === 0) {
+      checkBound(host, counting)
+      throw new DroverError(
+        'CONTENT_DIFFERS',
+        `the copy of volume ${counting.record.name} on host ${host.identity.hostName} is no replica that was found to differ; it was left alone`,
+      )
+    }
+    for (const { backend } of discarded) await backend.destroy(volumeId)
   })
