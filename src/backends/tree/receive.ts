@@ -8,6 +8,7 @@ import { type FrameKind, formatVersion, framesIn, type Head, type Proof } from '
 import { compareWith } from './proof.ts'
 import { readBatch } from './rsync.ts'
 import { type RunningRsync, runRsync } from './run-rsync.ts'
+import { unlessStalled } from './stall.ts'
 
 export interface ReceiveOrder {
   /** A writable copy of the base, or an empty directory. */
@@ -58,10 +59,10 @@ const headOf = (kind: FrameKind, bytes: Buffer, order: ReceiveOrder): Head => {
 }
 
 /** rsync ends when it knows enough, which may be before it has read the last bytes; why it ended otherwise is told by its end. */
-const feed = async ({ child, ended }: RunningRsync, bytes: Buffer): Promise<void> => {
-  const { stdin } = child
+const feed = async (rsync: RunningRsync, bytes: Buffer): Promise<void> => {
+  const { stdin } = rsync.child
   if (stdin === null || !stdin.writable || stdin.write(bytes)) return
-  await new Promise<void>((resolve) => {
+  const drained = new Promise<void>((resolve) => {
     const go = () => {
       stdin.off('drain', go)
       stdin.off('close', go)
@@ -70,17 +71,15 @@ const feed = async ({ child, ended }: RunningRsync, bytes: Buffer): Promise<void
     stdin.on('drain', go)
     stdin.on('close', go)
   })
-  if (!stdin.writable) await ended
+  await unlessStalled(rsync, drained, 'took nothing of what arrived')
+  if (!stdin.writable) await unlessStalled(rsync, rsync.ended, 'did not end')
 }
 
 /** It has all it gets. Upon another base than it was written for, rsync has been seen to wait for ever. */
-const finish = async ({ child, ended }: RunningRsync): Promise<void> => {
-  child.stdin?.end()
-  const timer = setTimeout(() => child.kill('SIGKILL'), finishMs)
-  await ended.finally(() => clearTimeout(timer))
+const finish = async (rsync: RunningRsync): Promise<void> => {
+  rsync.child.stdin?.end()
+  await unlessStalled(rsync, rsync.ended, 'had all it gets, did not end')
 }
-
-const finishMs = 300_000
 
 const readInto = promisify(read)
 const pieceBytes = 256 * 1024

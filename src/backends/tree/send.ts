@@ -14,6 +14,7 @@ import { type BatchOptions, formatVersion, frame, jsonFrame } from './frames.ts'
 import { prove } from './proof.ts'
 import { blockBytesFor, writeBatch } from './rsync.ts'
 import { runRsync } from './run-rsync.ts'
+import { Stalled, unlessStalled } from './stall.ts'
 
 export interface SendOrder {
   readonly identity: string
@@ -63,19 +64,25 @@ async function* frames({ identity, baseIdentity, ...order }: SendOrder, place: s
 async function* batch(top: string, base: string, place: string, options: BatchOptions): AsyncGenerator<Buffer> {
   const path = join(place, 'batch')
   await mkfifo(path)
-  const { ended } = runRsync(writeBatch(top, base, path, options), 'ignore')
-  const reader = await openBeside(path, ended)
+  const rsync = runRsync(writeBatch(top, base, path, options), 'ignore')
+  const reader = await openBeside(path, rsync.ended)
+  let isStalled = false
   try {
     // Each piece gets a buffer of its own: it may wait further on.
     for (;;) {
-      const { bytesRead, buffer } = await reader.read(Buffer.allocUnsafe(pieceBytes), 0, pieceBytes, null)
+      const piece = reader.read(Buffer.allocUnsafe(pieceBytes), 0, pieceBytes, null)
+      const { bytesRead, buffer } = await unlessStalled(rsync, piece, 'gave nothing of what changed')
       if (bytesRead === 0) break
       yield buffer.subarray(0, bytesRead)
     }
+  } catch (error) {
+    isStalled = error instanceof Stalled
+    throw error
   } finally {
-    await reader.close()
+    // Closing waits for reads; one from a process that cannot be killed, its disk hanging, has no end.
+    if (!isStalled) await reader.close()
   }
-  await ended
+  await unlessStalled(rsync, rsync.ended, 'had given all, did not end')
 }
 
 const pieceBytes = 256 * 1024

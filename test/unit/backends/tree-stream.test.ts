@@ -1,10 +1,15 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, linkSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { changesIn } from '../../../src/backends/tree/changes.ts'
 import { frame, framesIn, jsonFrame } from '../../../src/backends/tree/frames.ts'
 import { compareWith, prove } from '../../../src/backends/tree/proof.ts'
 import { blockBytesFor } from '../../../src/backends/tree/rsync.ts'
+import { runRsync } from '../../../src/backends/tree/run-rsync.ts'
+import { activityOf, unlessStalled } from '../../../src/backends/tree/stall.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 const plant = async (): Promise<string> => {
@@ -81,3 +86,44 @@ test('blocks are pages until there would be too many of them', () => {
 async function* pieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
 }
+
+test('an rsync that stands still is ended, and it is told what it did not do', async () => {
+  const rsync = runRsync(['sleep', '1000'], 'ignore')
+  const never = new Promise<void>(() => {})
+  await expect(unlessStalled(rsync, never, 'took nothing', { limitMs: 10 })).rejects.toThrow(
+    'rsync took nothing for 0.01 s and was ended; see the disk of this pool',
+  )
+  await expect(rsync.ended).rejects.toThrow('SIGKILL')
+})
+
+test('one that works, is through with it, or fails by itself, is not', async () => {
+  const rsync = runRsync(['sleep', '1000'], 'ignore')
+  let looks = 0
+  const done = Promise.withResolvers<number>()
+  const activity = () => {
+    looks += 1
+    if (looks === 5) done.resolve(7)
+    return String(looks)
+  }
+  expect(await unlessStalled(rsync, done.promise, 'took nothing', { limitMs: 1, activity })).toBe(7)
+  await expect(unlessStalled(rsync, Promise.reject(new Error('EIO')), 'took nothing')).rejects.toThrow('EIO')
+  expect(rsync.child.signalCode).toBeNull()
+  rsync.child.kill('SIGKILL')
+  await expect(rsync.ended).rejects.toThrow('SIGKILL')
+})
+
+test('what a process and those that it has started do is seen', async () => {
+  const child = spawn('sh', ['-c', 'cat >/dev/null; true'], { stdio: ['pipe', 'ignore', 'inherit'] })
+  try {
+    const seen = new Set<string>()
+    while (seen.size < 3) {
+      child.stdin.write('more')
+      seen.add(activityOf(child.pid))
+      await setTimeout(1)
+    }
+  } finally {
+    child.stdin.end()
+    await once(child, 'close')
+  }
+  expect(activityOf(child.pid)).toBe('')
+})
