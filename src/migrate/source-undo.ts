@@ -17,9 +17,9 @@ export const undo = async (
   streamsEnded: Promise<void>,
 ): Promise<void> => {
   const { host, watchdog } = parts
-  await host.locks.run(args.volumeId, async () => {
+  const isFree = await host.locks.run(args.volumeId, async () => {
     const held = await host.mustHold(args.volumeId)
-    if (held.record.moveId !== args.moveId) return
+    if (held.record.moveId !== args.moveId) return held.record.moveId === null && held.record.role === 'owner'
     if (held.record.role === 'released' && !args.abortStored) {
       throw new DroverError(
         'STALE_EPOCH',
@@ -37,9 +37,11 @@ export const undo = async (
       epoch: Math.max(held.record.epoch, args.ownerEpoch),
       snapshot: null,
     })
+    return true
   })
   watchdog.forget(args.moveId)
-  await restoreWriters(parts, args)
+  // What it stopped belongs to another move by now, or the volume lives elsewhere.
+  if (isFree) await restoreWriters(parts, args)
   await streamsEnded
   await host.locks.run(args.volumeId, async () => {
     const held = await host.mustHold(args.volumeId)
