@@ -1,16 +1,29 @@
 import { existsSync } from 'node:fs'
 
-/** Suites of what not every kernel has: test/vm/NAME, run where the kernel has the module, and in a guest, which has all of them. */
+const zfs = '/sys/module/zfs'
+const thin = '/sys/module/dm_thin_pool'
+
+/** Suites of what not every kernel has: test/vm/NAME, run where the kernel has the modules, and in a guest, which has all of them. */
 const suites = [
-  { name: 'zfs', module: '/sys/module/zfs' },
-  { name: 'lvm-thin', module: '/sys/module/dm_thin_pool' },
+  { name: 'zfs', modules: [zfs] },
+  { name: 'lvm-thin', modules: [thin] },
+  { name: 'pairs', modules: [zfs, thin] },
 ] as const
 
-const names = (found: readonly { readonly name: string }[]): string[] => found.map(({ name }) => name)
+type Suite = (typeof suites)[number]
+
+const names = (found: readonly Suite[]): string[] => found.map(({ name }) => name)
+const runsHere = ({ modules }: Suite): boolean => modules.every((path) => existsSync(path))
 
 /** Those that have to run, wherever that is. */
 export const allSuites = (): string[] => names(suites)
 
-export const suitesOfThisKernel = (): string[] => names(suites.filter(({ module }) => existsSync(module)))
+export const suitesOfThisKernel = (): string[] => names(suites.filter(runsHere))
 
-export const suitesForGuest = (): string[] => names(suites.filter(({ module }) => !existsSync(module)))
+export const suitesForGuest = (): string[] => names(suites.filter((suite) => !runsHere(suite)))
+
+/** Which a guest loads first; others come with a mount. */
+export const kernelModules = ['zfs', 'dm_thin_pool']
+
+/** What takes longest in emulation, ten minutes a file and more. A crash between any two commands is tried on loop devices and btrfs by this kernel. */
+export const seldom = ['**/*-crashes.test.ts', '**/pairs/others.test.ts']

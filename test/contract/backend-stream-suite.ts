@@ -7,11 +7,8 @@ import { type BackendBench, mib, newId, pastTheLimit, raise, recordOf } from './
 
 export const streamSuite = (bench: BackendBench): void => {
   describe('streams', () => {
-    const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) => {
-      const baseUuid = base === null ? null : await streamUuidOf(from, id, base)
-      const bytes = await pipe(bench, from, to, id, sent.name, base, baseUuid)
-      return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
-    }
+    const carry = (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: string | null) =>
+      carryStream(bench, { from, to, id, sent, base })
 
     /** A volume on the first pool, and its record on the second, as a move begins. */
     const toBeMoved = async (sizeBytes: number | null = null): Promise<VolumeId> => {
@@ -171,9 +168,25 @@ const streamsOf = (on: Backend): StreamFacet => on.streams ?? raise('no streams'
 const streamUuidOf = async (on: Backend, id: VolumeId, name: string): Promise<string> =>
   (await snapshotsOf(on).list(id)).find((each) => each.name === name)?.streamUuid ?? raise(`no snapshot ${name}`)
 
+interface Carried {
+  readonly from: Backend
+  readonly to: Backend
+  readonly id: VolumeId
+  readonly sent: SnapshotRecord
+  /** A snapshot that both have, by its name at the sender. */
+  readonly base: string | null
+}
+
+/** Sends into the partial `move1` of the other pool and makes it a snapshot there. */
+export const carryStream = async (bench: Pick<BackendBench, 'hands'>, { from, to, id, sent, base }: Carried) => {
+  const baseUuid = base === null ? null : await streamUuidOf(from, id, base)
+  const bytes = await pipe(bench, from, to, id, sent.name, base, baseUuid)
+  return { bytes, received: await streamsOf(to).finishReceive(id, 'move1', sent.name, sent.streamUuid) }
+}
+
 /** Sends into the partial `move1` of the other pool; answers the bytes of the stream. */
 const pipe = async (
-  bench: BackendBench,
+  bench: Pick<BackendBench, 'hands'>,
   from: Backend,
   to: Backend,
   id: VolumeId,

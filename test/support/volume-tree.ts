@@ -26,8 +26,8 @@ export const plantTree = async (directory: string): Promise<void> => {
 const sparseFile = async (path: string): Promise<void> => {
   const handle = await open(path, 'w')
   try {
-    await handle.write('near the end', 64 * 2 ** 20)
-    await handle.truncate(65 * 2 ** 20)
+    await handle.write('near the end', 8 * 2 ** 20)
+    await handle.truncate(9 * 2 ** 20)
   } finally {
     await handle.close()
   }
@@ -49,7 +49,7 @@ const describe = String.raw`
   sub xattrs { my ($p)=@_; my $x=""; for my $name ("user.drover","trusted.drover") {
     my $a=$name; my $b="\0" x 256; my $r=syscall(192,$p,$a,$b,256); $x.="$a=".substr($b,0,$r).";" if $r>0 } $x }
   sub content { my ($p)=@_; open(my $f,"<:raw",$p) or die "$p: $!"; my $c=0; my $block; my $at=0;
-    while (read($f,$block,1048576)) { $c=($c*31+unpack("%32C*",$block)+$at++)%4294967296 } $c }
+    while (read($f,$block,1048576)) { $c=($c*31+unpack("%32N*",$block."\0\0\0")+$at++)%4294967296 } $c }
   sub walk { my ($d)=@_; opendir(my $h,$d) or die; for my $n (sort grep {$_ ne "." && $_ ne ".."} readdir $h) {
     my $p="$d/$n"; my @s=lstat $p; my $file=-f _; my $link=-l _; my $dir=-d _;
     my $same=$first{$s[1]} //= $p; my $shown=$p; $shown=~s/\n/\\n/g;

@@ -32,8 +32,8 @@ export const makePool: MakePool = async () => {
     }
   }
   return {
-    backend: () =>
-      new ZfsBackend({ spec: parsePoolSpec(`zfs:${dataset}`), exec, logger: silentLogger, clock: systemClock }),
+    backend: (by = exec) =>
+      new ZfsBackend({ spec: parsePoolSpec(`zfs:${dataset}`), exec: by, logger: silentLogger, clock: systemClock }),
     plantForeign: async () => {
       for (const each of strangers) {
         await sh('zfs', 'create', '-o', 'mountpoint=none', `${dataset}/${each}`)
