@@ -3,6 +3,16 @@ import { suitesOfThisKernel } from './lab/vm/suites.ts'
 
 const minute = 60_000
 
+const powerCuts = {
+  test: {
+    name: 'power-cuts',
+    include: ['test/vm/power-cuts/**/*.test.ts'],
+    testTimeout: 30 * minute,
+    fileParallelism: false,
+    sequence: { groupOrder: 5 },
+  },
+}
+
 /**
  * The suites, one after the other: what runs on real file systems and engines must not share the two cores of a small machine
  * with anything else. `unit` needs no root; the others do.
@@ -62,6 +72,8 @@ export default defineConfig({
           sequence: { groupOrder: 4 },
         },
       })),
+      // It boots guests of its own: scripts/test-vm.sh has what that takes.
+      ...(process.env.DROVER_VM === undefined ? [] : [powerCuts]),
     ],
   },
 })

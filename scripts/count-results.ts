@@ -47,7 +47,7 @@ const complain = (message: string): void => {
   failed += 1
 }
 const inGuest = allSuites().map((name) => `vm/${name}`)
-const projects = ['unit', 'contract', 'platform', 'e2e', ...inGuest]
+const projects = ['unit', 'contract', 'platform', 'e2e', ...inGuest, 'vm/power-cuts']
 for (const project of projects) {
   const files = readdirSync(join(root, 'test', project), { recursive: true, encoding: 'utf8' })
   const hasTests = files.some((name) => name.endsWith('.test.ts'))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # npm run test:vm: the suites for what this machine's kernel may lack (OpenZFS, LVM), in a virtual machine, see docs/vm-lab.md.
-# Arguments go on to vitest in the guest: npm run test:vm -- --project zfs; npm run test:vm -- --exec COMMAND runs something else there.
+# --missing, --all and --power-cuts: see there. Other arguments go on to vitest in the guest: npm run test:vm -- --project zfs; npm run test:vm -- --exec COMMAND runs something else there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -25,4 +25,19 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
   rm -f "$log"
 fi
-exec node_modules/.bin/node lab/vm/main.ts "$@"
+export PATH="$PWD/node_modules/.bin:$PATH" DROVER_VM=1
+case ${1:-} in
+  --power-cuts) exec vitest run --project power-cuts ;;
+  --all | --missing) ;;
+  *) exec node lab/vm/main.ts "$@" ;;
+esac
+# The suites in one guest, and then guests whose power fails.
+status=0
+node lab/vm/main.ts "$@" || status=$?
+reporters=()
+if [ -n "${2:-}" ]; then
+  reporters=(--reporter=default --reporter=json "--outputFile.json=$(dirname "$2")/power-cuts.json")
+fi
+if [ "$1" = --all ]; then export DROVER_VM_ALL=1; fi
+vitest run --project power-cuts "${reporters[@]}" || status=$?
+exit "$status"

@@ -42,11 +42,12 @@ clearOnSignals()
 try {
   const given = work(process.argv.slice(2))
   if (given !== null) {
+    const minutes = process.argv[2] === '--all' ? 180 : 60
     process.exitCode = await runInGuest(given.command, {
       ...(given.resultsFile === undefined ? {} : { resultsFile: given.resultsFile }),
       memoryMib: 6144,
       modules: kernelModules,
-      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? 60) * minute,
+      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? minutes) * minute,
       onOutput: (chunk) => process.stdout.write(chunk),
     })
   }

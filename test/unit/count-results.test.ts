@@ -6,7 +6,7 @@ import { allSuites } from '../../lab/vm/suites.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const root = join(import.meta.dirname, '../..')
-const inGuest = allSuites().map((name) => `vm/${name}`)
+const inGuest = [...allSuites(), 'power-cuts'].map((name) => `vm/${name}`)
 const here = ['unit', 'platform', 'e2e']
 
 const report = (top: string, projects: readonly string[], status: string): string =>

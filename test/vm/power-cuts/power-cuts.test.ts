@@ -1,0 +1,48 @@
+import { truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { runInGuest } from '../../../lab/vm/guest.ts'
+import { kernelModules } from '../../../lab/vm/suites.ts'
+import { temporaryDirectory } from '../../support/temporary-directory.ts'
+import { mark, type Step } from './state.ts'
+
+const minute = 60_000
+/** QEMU was killed. */
+const cutOff = 128 + 9
+
+/** Boots a guest for one step; its power fails as soon as it says that something is acknowledged. @returns what it said then */
+const run = async (disk: string, kind: string, step: Step, state: string) => {
+  const power = new AbortController()
+  let output = ''
+  const told = () => new RegExp(`^${mark}(.*)\n`, 'm').exec(output)?.[1]
+  const quoted = `'${state.replaceAll("'", "'\\''")}'`
+  const status = await runInGuest(`exec node_modules/.bin/node test/vm/power-cuts/steps.ts ${kind} ${step} ${quoted}`, {
+    memoryMib: 2048,
+    modules: kernelModules,
+    timeoutMs: 10 * minute,
+    disks: { pools: disk },
+    powerCut: power.signal,
+    onOutput: (chunk) => {
+      output += chunk
+      if (told() !== undefined) power.abort()
+    },
+  })
+  return { status, output, state: told() ?? '' }
+}
+
+const kinds = process.env.DROVER_VM_ALL === undefined ? ['zfs'] : ['zfs', 'lvm-thin']
+
+test.each(kinds)(
+  '%s: the power fails in the middle of a receive, and after a volume has become the owner',
+  async (kind) => {
+    const disk = join(await temporaryDirectory(), 'pools')
+    writeFileSync(disk, '')
+    truncateSync(disk, 3 * 2 ** 30)
+    const received = await run(disk, kind, 'receive', '')
+    expect(received, received.output).toMatchObject({ status: cutOff })
+    const finished = await run(disk, kind, 'finish', received.state)
+    expect(finished, finished.output).toMatchObject({ status: cutOff })
+    const settled = await run(disk, kind, 'settle', finished.state)
+    expect(settled, settled.output).toMatchObject({ status: 0 })
+  },
+)
