@@ -58,13 +58,18 @@ const send = async (basePath: string | null, resumedAt?: number): Promise<Buffer
 
 const paths = () => ({ path: at('progress'), markPath: at('mark') })
 
-const receive = async (stream: Buffer, basePath: string | null, arrivedTo?: number): Promise<void> => {
+const receive = async (
+  stream: Buffer,
+  basePath: string | null,
+  arrivedTo?: number,
+  arrivedUpon = basePath,
+): Promise<void> => {
   await writeFile(at('stream'), stream)
   const fd = openSync(at('stream'), 'r')
   const order = {
     ...{ path: at('received'), baseUuid: basePath === null ? null : 'old', proofPath: at('proof') },
     ...{ sizing: { by: 'truncate' as const }, progress: { ...paths(), device: 'd' } },
-    ...(arrivedTo === undefined ? {} : { arrived: { at: arrivedTo, basePath, ranges } }),
+    ...(arrivedTo === undefined ? {} : { arrived: { at: arrivedTo, basePath: arrivedUpon, ranges } }),
   }
   await receiveBlocks(order, new Input(fd)).finally(() => closeSync(fd))
 }
@@ -120,6 +125,16 @@ test('what was written beyond where it goes on is taken back, whatever it is', a
     await receive(await send(basePath, from), basePath, from)
     expect(await isSame()).toBe(true)
   }
+})
+
+test('who goes on says so before it writes, and forgets nothing of what arrived should it not get far', async () => {
+  await cutOff(at('base'))
+  const from = await arrivedTo()
+  const note = JSON.parse(await readFile(at('progress'), 'utf8'))
+  await writeFile(at('progress'), JSON.stringify({ ...note, pid: 1 }))
+  const rest = await send(at('base'), from)
+  await expect(receive(rest, at('base'), from, at('nowhere'))).rejects.toMatchObject({ code: 'ENOENT' })
+  expect(await readProgress(paths())).toMatchObject({ pid: process.pid, at: from })
 })
 
 test('both ends go on at the same place, where an extent ends', async () => {

@@ -47,9 +47,13 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
   }
   const file = await open(await sizeTo(order, head.sizeBytes), 'r+')
   try {
-    if (order.arrived !== undefined) await readArrived(order.arrived, file, head.sizeBytes, tally)
+    // Noted before what arrived is read, and what lies beyond taken back: whoever would go on here as well finds that we are at it.
     const notes = await notesOf(order, head, file)
-    await readExtents(input, tally, file, head, notes).catch(async (error: unknown) => {
+    const arrive = async () => {
+      if (order.arrived !== undefined) await readArrived(order.arrived, file, head.sizeBytes, tally)
+      await readExtents(input, tally, file, head, notes)
+    }
+    await arrive().catch(async (error: unknown) => {
       await notes?.end().catch(() => {})
       throw error
     })
