@@ -12,8 +12,8 @@ import { startSource } from './source.ts'
 import type { Task } from './task.ts'
 import { createTokenBucket } from './token-bucket.ts'
 
-/** Header and body together are whole TLS records of 16 KiB. */
-const frameBytes = 256 * 1024
+/** Header and body together are whole TLS records of 16 KiB; large, for each frame costs either end some turns of its event loop. */
+const frameBytes = 512 * 1024
 
 /**
  * The sending end over mutual TLS: one command, one digest, and as many links as it takes.

@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream'
 import { createDigest } from './digest.ts'
 import { createSink } from './sink.ts'
 
-const blockBytes = 256 * 1024
+const blockBytes = 512 * 1024
 
 /** A stream on its way into a command, whatever link its bytes come over. */
 export interface ArrivingStream {
