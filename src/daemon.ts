@@ -5,6 +5,7 @@ import { createAgentRoutes } from './api/agent-routes.ts'
 import { createApi } from './api/app.ts'
 import { registerGauges } from './api/gauges.ts'
 import { createControlProxy } from './api/proxy.ts'
+import { CallBudget } from './backends/block/ebs/budget.ts'
 import { ensureLoopPool } from './backends/btrfs/loop-pool.ts'
 import { createBackend } from './backends/registry.ts'
 import { parseAddress } from './cluster/address.ts'
@@ -113,7 +114,9 @@ export const startDaemon = async (config: DaemonConfig, logger: Logger, version:
         ...(config.defaultPoolBytes === null ? {} : { sizeBytes: config.defaultPoolBytes }),
       })
     const specs = config.pools.length > 0 ? config.pools : [await defaultPool()]
-    const backends = specs.map((spec) => createBackend({ spec: parsePoolSpec(spec), exec, logger, clock }))
+    const notes = join(config.dataDir, 'cloud')
+    const cloud = { notes, cluster: () => identity().clusterId, budget: new CallBudget(clock) }
+    const backends = specs.map((spec) => createBackend({ spec: parsePoolSpec(spec), exec, logger, clock, cloud }))
     for (const backend of backends) {
       await backend.open()
       undo.push(() => backend.close())

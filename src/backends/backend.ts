@@ -5,6 +5,7 @@ import type { PoolInfo, PoolSpec } from '../domain/pool.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Exec } from '../lib/exec.ts'
 import type { Logger } from '../lib/logger.ts'
+import type { CallBudget } from './block/ebs/budget.ts'
 
 /** What every backend's constructor takes. */
 export interface BackendContext {
@@ -12,6 +13,17 @@ export interface BackendContext {
   readonly exec: Exec
   readonly logger: Logger
   readonly clock: Clock
+  readonly cloud?: CloudContext
+}
+
+/** What pools on disks of a cloud need of their host: what they have elsewhere must be known for this cluster's, and noted here. */
+export interface CloudContext {
+  /** A directory for notes, on a disk of this host. */
+  readonly notes: string
+  /** Asked each time: a host may join another cluster. */
+  readonly cluster: () => string
+  /** One for all pools of this host. */
+  readonly budget: CallBudget
 }
 
 /**

@@ -9,8 +9,11 @@ export interface InstanceIdentity {
 
 const answerMs = 2_000
 
+/** Where AWS's own programs are told another place by the same name. */
+const standardEndpoint = (): string => process.env.AWS_EC2_METADATA_SERVICE_ENDPOINT ?? 'http://169.254.169.254'
+
 /** Asked of the instance's own metadata, of version 2 only. @throws BAD_CONFIG where there is none */
-export const instanceIdentity = async (endpoint = 'http://169.254.169.254'): Promise<InstanceIdentity> => {
+export const instanceIdentity = async (endpoint = standardEndpoint()): Promise<InstanceIdentity> => {
   try {
     const token = await ask(`${endpoint}/latest/api/token`, 'PUT', { 'x-aws-ec2-metadata-token-ttl-seconds': '300' })
     const text = await ask(`${endpoint}/latest/dynamic/instance-identity/document`, 'GET', {

@@ -1,10 +1,12 @@
+import { join } from 'node:path'
 import type { DatasetRecord } from '../../domain/dataset.ts'
+import { DroverError } from '../../domain/errors.ts'
 import type { BackendContext } from '../backend.ts'
 import { BlockBackend } from './block-backend.ts'
 import { EbsDevices } from './ebs/ebs-devices.ts'
 import { EbsParts } from './ebs/ebs-parts.ts'
 import { parseEbsPool } from './ebs/pool.ts'
-import type { Surroundings } from './ebs/surroundings.ts'
+import { onInstance, type Surroundings } from './ebs/surroundings.ts'
 
 /** `ebs:`, see ebs/pool.ts: each volume a file system on a volume of EBS, in this instance's zone. */
 export class EbsBackend extends BlockBackend {
@@ -22,4 +24,18 @@ export class EbsBackend extends BlockBackend {
     await super.writeRecord(record)
     await this.#devices.noteEpoch(record.volumeId, record.epoch)
   }
+}
+
+/** A pool on the instance that this process runs on; what that is, is asked when it is opened. @throws BAD_CONFIG */
+export const createEbsBackend = (context: BackendContext): EbsBackend => {
+  const { cloud, spec } = context
+  if (cloud === undefined) {
+    throw new DroverError(
+      'BAD_CONFIG',
+      `pool ${spec.text}: pools of EBS are opened by vold alone; use another kind here`,
+    )
+  }
+  // Pools with other options are other pools, with notes of their own.
+  const home = join(cloud.notes, encodeURIComponent(spec.text))
+  return new EbsBackend(context, onInstance({ home, cluster: cloud.cluster, budget: cloud.budget }))
 }

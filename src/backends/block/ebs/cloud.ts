@@ -42,15 +42,16 @@ export class Cloud {
     return found
   }
 
-  volumesTagged(key: string, value: string): Promise<CloudVolume[]> {
-    return this.#volumesBy(`tag:${key}`, [value])
+  volumesTagged(key: string, value: string, timeoutMs?: number): Promise<CloudVolume[]> {
+    return this.#volumesBy(`tag:${key}`, [value], timeoutMs)
   }
 
-  async #volumesBy(name: string, values: readonly string[]): Promise<CloudVolume[]> {
+  async #volumesBy(name: string, values: readonly string[], timeoutMs?: number): Promise<CloudVolume[]> {
+    const options = { again: true, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
     const found: CloudVolume[] = []
     let token: string | undefined
     do {
-      const answer = await this.#calls.make('DescribeVolumes', { again: true }, async () =>
+      const answer = await this.#calls.make('DescribeVolumes', options, async () =>
         (await this.#ec2()).describeVolumes({
           Filters: [{ Name: name, Values: [...values] }],
           ...(token === undefined ? {} : { NextToken: token }),

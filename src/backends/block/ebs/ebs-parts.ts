@@ -1,9 +1,10 @@
+import { hasCode } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import type { InstanceIdentity } from '../../../lib/instance-metadata.ts'
 import type { Logger } from '../../../lib/logger.ts'
 import { Attachments } from './attachments.ts'
 import { CallBudget } from './budget.ts'
-import { Calls } from './calls.ts'
+import { Calls, UnansweredCall } from './calls.ts'
 import { Cloud, type CloudSnapshot, type CloudVolume } from './cloud.ts'
 import type { AttachedDisks } from './kernel-disks.ts'
 import { Ledger } from './ledger.ts'
@@ -14,6 +15,9 @@ import type { Surroundings } from './surroundings.ts'
 import { tag } from './tags.ts'
 import { Volumes } from './volumes.ts'
 import { Watch } from './watch.ts'
+
+/** So long a start waits for EC2. */
+const openMs = 20_000
 
 /** What EBS devices are made of, put together. */
 export class EbsParts {
@@ -66,7 +70,13 @@ export class EbsParts {
     await this.identity()
     await this.ledger.open()
     await this.sizing.open()
-    // One call, so that a role that may not ask is told now.
-    await this.cloud.volumesTagged(tag.cluster, this.surroundings.cluster())
+    try {
+      // One call, so that a role that may not ask is told now.
+      await this.cloud.volumesTagged(tag.cluster, this.surroundings.cluster(), openMs)
+    } catch (error) {
+      // What is attached here is here without EC2's word: writers need not wait for it.
+      if (!(error instanceof UnansweredCall) && !hasCode(error, 'TIMED_OUT')) throw error
+      this.logger.warn({ err: error }, 'EC2 does not answer; the pool is opened without it')
+    }
   }
 }
