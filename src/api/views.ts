@@ -189,7 +189,7 @@ export const movePlan = z
     from: z.string(),
     to: z.string(),
     targetPool: z.string(),
-    strategy: z.enum(['native-full', 'native-incremental', 'tree-full', 'tree-incremental']),
+    strategy: z.enum(['native-full', 'native-incremental', 'tree-full', 'tree-incremental', 'handover']),
     base: z.string().nullable(),
     forecast: forecastView,
     containers: list(containerView),

@@ -118,6 +118,33 @@ export interface Backend {
   readonly trees?: TreeFacet
   readonly resizing?: ResizingFacet
   readonly options?: OptionsFacet
+  readonly handover?: HandoverFacet
+}
+
+/** What one pool tells another of the same storage of a dataset, as JSON, in words of their own. */
+export interface Handover {
+  readonly live: unknown
+  readonly storage: unknown
+}
+
+/**
+ * The live dataset itself can go from one host to another that reaches the same storage: nothing is sent. While it is between the two, removing it from
+ * either pool removes what that one has noted, never the data; `writeRecord` with role `owner` makes it a pool's own (again).
+ */
+export interface HandoverFacet {
+  /** Pools that say the same reach the same storage in the same way. */
+  reach(): Promise<string>
+  /** For the other pool; changes nothing. @throws DATASET_MISSING */
+  describe(id: VolumeId): Promise<Handover>
+  /**
+   * Everything written is on the storage, and this host cannot reach it any more, when it returns; nor does it until it is the owner's again. Nobody
+   * has it mounted. @throws VOLUME_BUSY, TIMED_OUT
+   */
+  letGo(id: VolumeId): Promise<void>
+  /** It is this pool's live dataset by its notes alone; the storage is not reached. Again: the same. @throws DIVERGED when there is another one, VOLUME_BUSY */
+  expect(id: VolumeId, handover: Handover): Promise<LiveDataset>
+  /** What is expected can be reached by this host, and by no other, when it returns. @throws VOLUME_BUSY, DATASET_MISSING, DATASET_FOREIGN, NO_SPACE, TIMED_OUT */
+  take(id: VolumeId): Promise<void>
 }
 
 export interface NewDataset {

@@ -169,10 +169,15 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
   }),
 })
 
+const howOf = ({ strategy, base }: MovePlan): string => {
+  if (strategy === 'handover') return 'the disk itself is detached here and attached there, nothing is copied'
+  return `${base === null ? 'in full' : `what changed since ${base}`}${strategy.startsWith('tree') ? ', file by file' : ''}`
+}
+
 const describePlan = (plan: MovePlan): string[] =>
   fields({
     move: `${plan.volume} from ${plan.from} to ${plan.to} (${plan.targetPool})`,
-    how: `${plan.base === null ? 'in full' : `what changed since ${plan.base}`}${plan.strategy.startsWith('tree') ? ', file by file' : ''}`,
+    how: howOf(plan),
     bytes: `${formatSize(plan.forecast.bytes)} of ${formatSize(plan.freeBytesOnTarget)} free there`,
     time: `about ${formatDuration(plan.forecast.ms)}`,
     downtime: `about ${formatDuration(plan.forecast.downtimeMs)}`,

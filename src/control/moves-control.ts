@@ -67,6 +67,7 @@ export const observe = async (
     source,
     target,
     changedBytes,
+    isOfGroup: alongside === null || alongside.length > 0,
     downtime: learnDowntime(
       { volumeId: volume.id, sourceHostId: from.id, targetHostId: to.id, request },
       await pastMoves(parts.store, volume.id),

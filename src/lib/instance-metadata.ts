@@ -3,6 +3,8 @@ import { DroverError } from '../domain/errors.ts'
 /** The EC2 instance that this process runs on. */
 export interface InstanceIdentity {
   readonly instanceId: string
+  /** Empty where it is not told. */
+  readonly account: string
   readonly zone: string
   readonly region: string
 }
@@ -21,7 +23,8 @@ export const instanceIdentity = async (endpoint = standardEndpoint()): Promise<I
     })
     const document: unknown = JSON.parse(text)
     if (isDocument(document)) {
-      return { instanceId: document.instanceId, zone: document.availabilityZone, region: document.region }
+      const account = 'accountId' in document && typeof document.accountId === 'string' ? document.accountId : ''
+      return { instanceId: document.instanceId, account, zone: document.availabilityZone, region: document.region }
     }
     throw new Error('the identity document is not understood')
   } catch (error) {

@@ -12,7 +12,8 @@ import type { Fenced } from '../volumes/fence.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { CreateCommand } from '../volumes/lifecycle.ts'
 import type { Examination, Remain } from '../volumes/remains.ts'
-import type { StreamKind, TreeReadiness } from './stream-kind.ts'
+import { type HandoverCalls, handoverCalls } from './handover/handover-calls.ts'
+import type { Readiness, StreamKind } from './stream-kind.ts'
 import type { ChunkMark, DigestStatus, DigestTask, ItemView } from './verification/tree-digests.ts'
 
 /** Every command of a move carries these; a host refuses what is stale by them (STALE_EPOCH). */
@@ -52,7 +53,7 @@ export interface Holding {
   readonly beside?: readonly Pick<Holding, 'record' | 'snapshots' | 'partials'>[]
 }
 
-export interface SourceObservation {
+export interface SourceObservation extends Readiness {
   readonly record: DatasetRecord
   readonly usedBytes: number
   /** Recorded snapshots that are still as they were recorded: fit to be a base. */
@@ -64,13 +65,11 @@ export interface SourceObservation {
   /** All containers that refer to it. */
   readonly specs: readonly ContainerSpec[]
   readonly streamFormat: string | null
-  readonly trees?: TreeReadiness
 }
 
-export interface TargetReport {
+export interface TargetReport extends Readiness {
   readonly pool: PoolInfo
   readonly streamFormat: string | null
-  readonly trees?: TreeReadiness
   readonly intactSnapshots: readonly SnapshotRecord[]
   readonly problems: readonly CarryProblem[]
   readonly role: DatasetRecord['role'] | null
@@ -127,7 +126,7 @@ export interface JournalNote {
  * TLS. Every method is idempotent: it looks at the world to know what is still to do. Errors are DroverErrors, carried
  * whole; HOST_UNREACHABLE says nothing about whether it was done.
  */
-export interface Agent {
+export interface Agent extends HandoverCalls {
   ping(args: Record<string, never>): Promise<{ version: string; hostId: HostId }>
   pools(args: Record<string, never>): Promise<PoolInfo[]>
   createVolume(args: CreateCommand): Promise<void>
@@ -380,6 +379,7 @@ const table: Record<AgentMethod, true> = {
   keptDigests: true,
   noteContent: true,
   discardReplica: true,
+  ...handoverCalls,
 }
 
 export const agentMethods = Object.keys(table) as AgentMethod[]

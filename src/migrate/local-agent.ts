@@ -15,9 +15,11 @@ import { holdersBeside, isMountedHere } from '../volumes/usage.ts'
 import type { Agent, Holding, MoveCommand, Recall, ReceiveArgs, SendArgs, TableUpdate } from './agent.ts'
 import { startWithin } from './conduit.ts'
 import { dropEndedJournal, dropEndedJournals } from './ended-journals.ts'
+import { expectHandover, offerHandover, prepareHandover, takeHandover } from './handover/handover-calls.ts'
 import { type Hooks, noHooks } from './hooks.ts'
 import { Interrupts } from './interrupts.ts'
 import { MoveJournal } from './move-journal.ts'
+import { isHandover } from './move-snapshots.ts'
 import { heldIn } from './role-change.ts'
 import { sendConduit } from './send-conduit.ts'
 import { Sessions } from './sessions.ts'
@@ -193,9 +195,15 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
       return target(args).received(args)
     },
     prepareContainers: async (args) => target(args).prepareContainers(args),
-    prepare: async (args) => target(args).prepare(args),
+    offerHandover: async (args) => offerHandover(asSource(host, args), args),
+    expectHandover: async (args) => expectHandover(asTarget(host, args), args),
+    prepare: async (args) =>
+      isHandover(args.snapshot) ? prepareHandover(asTarget(host, args), args) : target(args).prepare(args),
     reopenTarget: async (args) => target(args).reopen(args),
-    activate: async (args) => target(args).activate(args),
+    activate: async (args) => {
+      await takeHandover(asTarget(host, args), args)
+      await target(args).activate(args)
+    },
     startContainers: async ({ again, ...args }) => {
       if (again !== true) return target(args).startContainers(args)
       return target(args).startedAgain(args, await source(args).startAgain(args))

@@ -60,6 +60,8 @@ export interface MoveContext {
   lastShipped: SnapshotRecord | null
   /** Of the two pools; known as soon as a base was looked for. */
   stream: StreamKind
+  /** The volume itself goes, nothing is sent; undefined: not asked yet by this very runner. */
+  handsOver?: boolean
   /** How often the target has answered that it cannot take what was committed now. */
   refusals: number
   /** The containers that wait on the target, as they were captured, in JSON; one that changed since is brought again. */

@@ -7,10 +7,16 @@ import { write } from './role-change.ts'
 /** Snapshot names of a move begin so: they are known for what they are after any crash. */
 export const moveSnapshotPrefix = (command: { moveId: string }): string => `move-${command.moveId}-`
 
+/** S, where the volume itself goes to the target: no snapshot has this name. */
+export const handoverName = (command: { moveId: string }, index: number): string =>
+  `${moveSnapshotPrefix(command)}handover-${index}`
+
+export const isHandover = (name: string): boolean => /-handover-\d+$/.test(name)
+
 /** The how manieth snapshot of the move it is, from 0; -1: it is not of this move, or there is none. */
 export const snapshotIndex = (command: { moveId: string }, name: string | null): number => {
   const prefix = moveSnapshotPrefix(command)
-  return name?.startsWith(prefix) === true ? Number(name.slice(prefix.length)) : -1
+  return name?.startsWith(prefix) === true ? Number(name.slice(prefix.length).replace('handover-', '')) : -1
 }
 
 /**

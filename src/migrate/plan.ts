@@ -3,11 +3,12 @@ import { DroverError } from '../domain/errors.ts'
 import type { MoveForecast, MoveRequest } from '../domain/move.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
 import { assumedBytesPerSecond, type DowntimeModel, forecastDowntimeMs } from './forecast.ts'
+import { canHandOver } from './handover/handover-plan.ts'
 import { nestedError } from './source-side.ts'
 import { identityFor, type StreamKind, streamKindOf } from './stream-kind.ts'
 
 export interface Plan {
-  readonly strategy: `${StreamKind}-${'full' | 'incremental'}`
+  readonly strategy: `${StreamKind}-${'full' | 'incremental'}` | 'handover'
   readonly base: SnapshotRecord | null
   readonly forecast: MoveForecast
 }
@@ -22,6 +23,8 @@ export interface PlanInput {
   readonly target: TargetReport
   /** Bytes changed since the base; null without one. */
   readonly changedBytes: number | null
+  /** It moves together with others. */
+  readonly isOfGroup?: boolean
   /** Learned from earlier moves. */
   readonly downtime: DowntimeModel
 }
@@ -78,6 +81,10 @@ export const makePlan = (input: PlanInput): Plan => {
   }
   checkTargetRole(input)
   checkCarry(input)
+  if (input.isOfGroup !== true && canHandOver(source, target, request)) {
+    const downtimeMs = forecastDowntimeMs(input.downtime, 0)
+    return { strategy: 'handover', base: null, forecast: { bytes: 0, ms: fixedMs + downtimeMs, downtimeMs } }
+  }
   const kind = checkStream(input)
   const base = commonBase(source, target)
   const bytes = base === null ? source.usedBytes : (input.changedBytes ?? source.usedBytes)

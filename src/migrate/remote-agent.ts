@@ -21,6 +21,7 @@ const limits: Partial<Record<AgentMethod, number>> = {
   prepare: 120_000,
   digestItems: 600_000,
   release: 120_000,
+  activate: 120_000,
   startContainers: 180_000,
   undoSource: 180_000,
 }

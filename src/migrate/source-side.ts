@@ -7,16 +7,17 @@ import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
 import type { Agent, MoveCommand, PreparedContainer, SourceObservation } from './agent.ts'
 import { bringBack } from './bring-back.ts'
+import { letGo } from './handover/handover-calls.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
-import { dropSnapshots, intactOf, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
+import { dropSnapshots, intactOf, isHandover, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { type RefuseAt, settleAlone } from './settle-alone.ts'
 import { asSourceOf } from './sides.ts'
 import { othersOf, type SourceParts } from './source-parts.ts'
 import { retire } from './source-retire.ts'
 import { undo } from './source-undo.ts'
-import { treeReadiness } from './stream-kind.ts'
+import { readinessOf } from './stream-kind.ts'
 import type { Watchdog } from './watchdog.ts'
 import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } from './writers.ts'
 
@@ -79,7 +80,7 @@ export class SourceSide {
         this.#asTheyWere(args, specs),
       ),
       intactOf(held),
-      treeReadiness(backend),
+      readinessOf(backend),
     ])
     const usedBytes = usage.get(args.volumeId)
     if (usedBytes === undefined) {
@@ -334,7 +335,9 @@ export class SourceSide {
   }
 
   /** The live dataset is as it was at S, which was taken of it under this very seal. */
-  async #unchanged({ record, backend }: Held, snapshot: string): Promise<boolean> {
+  async #unchanged(held: Held, snapshot: string): Promise<boolean> {
+    const { record, backend } = held
+    if (record.snapshot === snapshot && isHandover(snapshot)) return letGo(held).then(() => true)
     if (record.snapshot !== snapshot || backend.snapshots === undefined) return false
     return backend.snapshots.unchangedSince(record.volumeId, snapshot)
   }

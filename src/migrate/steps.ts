@@ -8,8 +8,9 @@ import type { HookCall } from './agent.ts'
 import { allowedMs, checkDelta, downtimeModel } from './budget.ts'
 import { whileBusy } from './busy-wait.ts'
 import { forecastDowntimeMs } from './forecast.ts'
+import { handsOver } from './handover/handover-plan.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
-import { moveSnapshotPrefix } from './move-snapshots.ts'
+import { handoverName, moveSnapshotPrefix } from './move-snapshots.ts'
 import { commonBase } from './plan.ts'
 import { shipRound } from './round.ts'
 import { streamKindOf } from './stream-kind.ts'
@@ -70,6 +71,14 @@ export const steps: { readonly [P in Phase]: Step } = {
   },
 
   async delta(context) {
+    if (await handsOver(context)) {
+      const { source, target, command } = context
+      const name = handoverName(command, nextIndex(context))
+      const handover = await source.offerHandover({ ...command, name })
+      await target.expectHandover({ ...command, name, handover })
+      await journal(context, { finalSnapshot: name })
+      return 'verify'
+    }
     const base = await findBase(context)
     if (base !== null && allowedMs(context) !== null) {
       await checkDelta(context, await context.source.changedBytes({ ...context.command, snapshot: base.name }))
@@ -191,8 +200,9 @@ const shipRounds = async (context: MoveContext): Promise<{ isIdle: boolean; left
   const { source, command } = context
   const observed = await source.observe({ ...command, ...alongside(context) })
   if (carries(context)) await bringContainers(context, observed.specs)
-  let base = await findBase(context)
   const idle = observed.inUseBy === null
+  if (await handsOver(context)) return { isIdle: idle, leftBytes: 0 }
+  let base = await findBase(context)
   if (idle && base !== null) return { isIdle: true, leftBytes: 0 }
   const allowed = allowedMs(context)
   let last = Number.POSITIVE_INFINITY

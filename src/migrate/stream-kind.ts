@@ -24,6 +24,23 @@ export interface TreeReadiness {
   readonly problem: string | null
 }
 
+export interface Readiness {
+  readonly trees?: TreeReadiness
+  /** Pools of which this is the same reach the same storage: a volume can go from one to the other without being copied. */
+  readonly handover?: string
+}
+
+export const readinessOf = async (backend: Backend): Promise<Readiness> => ({
+  ...(await treeReadiness(backend)),
+  ...(await handoverReadiness(backend)),
+})
+
+const handoverReadiness = async ({ handover }: Backend): Promise<Pick<Readiness, 'handover'>> => {
+  // Who cannot say copies.
+  const reach = await handover?.reach().catch(() => undefined)
+  return reach === undefined ? {} : { handover: reach }
+}
+
 export const treeReadiness = async ({ trees }: Backend): Promise<{ trees?: TreeReadiness }> => {
   if (trees === undefined) return {}
   try {

@@ -14,7 +14,7 @@ import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { bareCommand, checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
-import { identityFor, type StreamKind, treeReadiness, treesOf } from './stream-kind.ts'
+import { identityFor, readinessOf, type StreamKind, treesOf } from './stream-kind.ts'
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
 /** What the target of a move does. docs/move-protocol.md has the rules. */
@@ -45,7 +45,7 @@ export class TargetSide {
     const [pool, problems, readiness] = await Promise.all([
       backend.info(),
       this.#runtime.checkCarry(args.specs, args.dropMounts),
-      treeReadiness(backend),
+      readinessOf(backend),
     ])
     const usable = held !== null && ['replica', 'receiving'].includes(held.record.role)
     return {

@@ -39,7 +39,7 @@ export const attachVolume = async (world: World, parameters: Parameters): Promis
   const attaching: Volume = { ...volume, state: 'in-use', attachment: { instanceId, device, state: 'attaching' } }
   world.volumes.put(volume.id, attaching)
   world.later(world.times.attach, async () => {
-    await world.disks.attach(volume.id)
+    await world.disks.attach(volume.id, instanceId)
     change(world, volume.id, (now) => {
       if (now.attachment?.state !== 'attaching') return now
       return { ...now, attachment: { ...now.attachment, state: 'attached' } }
@@ -63,17 +63,18 @@ export const detachVolume = async (world: World, parameters: Parameters): Promis
   const detaching: Volume = { ...volume, attachment: { ...volume.attachment, state: 'detaching' } }
   if (!isUnderWay) world.volumes.put(volume.id, detaching)
   if (isForced) world.stuck.delete(volume.id)
-  if (!isUnderWay || isForced) world.later(world.times.detach, () => letGo(world, volume.id))
+  const { instanceId: from } = volume.attachment
+  if (!isUnderWay || isForced) world.later(world.times.detach, () => letGo(world, volume.id, from))
   return attachmentAnswer(detaching)
 }
 
-const letGo = async (world: World, id: string): Promise<void> => {
+const letGo = async (world: World, id: string, instanceId: string): Promise<void> => {
   if (world.stuck.has(id)) return
-  const isFree = await world.disks.detach(id)
+  const isFree = await world.disks.detach(id, instanceId)
   change(world, id, (now) => {
     if (now.attachment === null) return now
     if (isFree) return { ...now, state: 'available', attachment: null }
     return { ...now, attachment: { ...now.attachment, state: 'busy' } }
   })
-  if (!isFree) world.later(busyMs, () => letGo(world, id))
+  if (!isFree) world.later(busyMs, () => letGo(world, id, instanceId))
 }

@@ -6,9 +6,9 @@ export interface Disks {
   capture(volumeId: string, snapshotId: string): Promise<void>
   resize(volumeId: string, sizeBytes: number): Promise<void>
   /** The instance sees it when this has ended. */
-  attach(volumeId: string): Promise<void>
+  attach(volumeId: string, instanceId: string): Promise<void>
   /** False: the instance still uses it. */
-  detach(volumeId: string): Promise<boolean>
+  detach(volumeId: string, instanceId: string): Promise<boolean>
   drop(id: string): Promise<void>
 }
 

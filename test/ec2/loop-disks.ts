@@ -6,12 +6,12 @@ import { sh } from '../support/loop-btrfs.ts'
 import type { Disks } from './disks.ts'
 
 export interface LoopDisks extends Disks {
-  /** Where the links by volume id are, as udev has them in /dev/disk/by-id. */
-  readonly links: string
+  /** Where the links by volume id are on an instance, as udev has them in /dev/disk/by-id. */
+  links(instanceId: string): string
   /** For what else the test has; it goes with the disks. */
   readonly directory: string
-  /** Links of what is attached now. */
-  link(volumeId: string): string
+  /** Of a volume that is attached there. */
+  link(volumeId: string, instanceId: string): string
   dispose(): Promise<void>
 }
 
@@ -39,14 +39,16 @@ rm -rf "$0"
 `
 
 /** Volumes as sparse files, attached as loop devices of this machine; snapshots as copies of them. */
-export const loopDisks = async (): Promise<LoopDisks> => {
-  const directory = await mkdtemp('/var/tmp/drover-ec2-')
-  const [disks, links] = [join(directory, 'disks'), join(directory, 'by-id')]
-  for (const path of [disks, links]) await mkdir(path)
+export const loopDisks = async (instances: readonly string[], below = '/var/tmp'): Promise<LoopDisks> => {
+  const directory = await mkdtemp(join(below, 'drover-ec2-'))
+  const disks = join(directory, 'disks')
+  const links = (instanceId: string) => join(directory, 'by-id', instanceId)
+  for (const path of [disks, ...instances.map(links)]) await mkdir(path, { recursive: true })
   const watcher = spawn('sh', ['-c', reaper, directory], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
   watcher.unref()
   const file = (id: string) => join(disks, id)
-  const link = (id: string) => join(links, `nvme-Amazon_Elastic_Block_Store_${id.replace('-', '')}`)
+  const link = (id: string, instanceId: string) =>
+    join(links(instanceId), `nvme-Amazon_Elastic_Block_Store_${id.replace('-', '')}`)
   const copy = (from: string, to: string) =>
     sh('cp', '--sparse=always', '--reflink=auto', '--', file(from), file(to)).then(() => {})
 
@@ -62,18 +64,20 @@ export const loopDisks = async (): Promise<LoopDisks> => {
     capture: copy,
     resize: async (volumeId, sizeBytes) => {
       await truncate(file(volumeId), sizeBytes)
-      const loop = await realpath(link(volumeId)).catch(() => null)
-      if (loop !== null) await sh('losetup', '--set-capacity', loop)
+      for (const instanceId of instances) {
+        const loop = await realpath(link(volumeId, instanceId)).catch(() => null)
+        if (loop !== null) await sh('losetup', '--set-capacity', loop)
+      }
     },
-    attach: async (volumeId) => {
+    attach: async (volumeId, instanceId) => {
       const loop = (await sh('losetup', '--find', '--show', file(volumeId))).trim()
-      await symlink(loop, link(volumeId))
+      await symlink(loop, link(volumeId, instanceId))
     },
-    detach: async (volumeId) => {
-      const loop = await realpath(link(volumeId)).catch(() => null)
+    detach: async (volumeId, instanceId) => {
+      const loop = await realpath(link(volumeId, instanceId)).catch(() => null)
       if (loop === null) return true
       if (await isClaimed(loop)) return false
-      await rm(link(volumeId))
+      await rm(link(volumeId, instanceId))
       // A loop device stays read-only for whoever gets it next; what EC2 takes away is gone.
       await sh('blockdev', '--setrw', loop)
       await sh('losetup', '--detach', loop)

@@ -8,9 +8,9 @@ export class InstanceMetadata {
   readonly #about: () => Readonly<Record<string, string>>
   readonly #tokens = new Set<string>()
 
-  constructor(about: () => { instanceId: string; zone: string; region: string; instanceType: string }) {
+  constructor(about: () => Readonly<Record<'instanceId' | 'zone' | 'region' | 'instanceType' | 'account', string>>) {
     this.#about = () => {
-      const { instanceId, zone, region, instanceType } = about()
+      const { instanceId, zone, region, instanceType, account } = about()
       return {
         'meta-data/instance-id': instanceId,
         'meta-data/instance-type': instanceType,
@@ -26,6 +26,7 @@ export class InstanceMetadata {
           availabilityZone: zone,
           region,
           instanceType,
+          accountId: account,
         }),
       }
     }

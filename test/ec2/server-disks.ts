@@ -4,9 +4,11 @@ import { type Ec2Server, here } from './server.ts'
 /** What the instance shows, by the server's word: for tests of the calls alone, which have no devices. */
 export class ServerDisks implements AttachedDisks {
   readonly #server: Ec2Server
+  readonly #instanceId: string
 
-  constructor(server: Ec2Server) {
+  constructor(server: Ec2Server, instanceId: string = here.instanceId) {
     this.#server = server
+    this.#instanceId = instanceId
   }
 
   link(volumeId: string): string {
@@ -16,7 +18,7 @@ export class ServerDisks implements AttachedDisks {
   async find(volumeId: string): Promise<KernelDisk | null> {
     const volume = this.#server.world.volumes.get(volumeId)
     const attachment = volume?.attachment
-    if (volume == null || attachment?.instanceId !== here.instanceId || attachment.state === 'attaching') return null
+    if (volume == null || attachment?.instanceId !== this.#instanceId || attachment.state === 'attaching') return null
     const sizeBytes = volume.size * this.#server.world.unitBytes
     return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, written: '' }
   }

@@ -48,7 +48,10 @@ export const here = {
   zone: 'eu-test-1a',
   region: 'eu-test-1',
   instanceType: 'm7i.large',
+  account: '111122223333',
 }
+/** Another one in the same zone. */
+export const beside = { ...here, instanceId: 'i-0aaaaaaaaaaaaaaaa' }
 export const elsewhere = { instanceId: 'i-0fedcba9876543210', zone: 'eu-test-1b' }
 
 /**
@@ -69,8 +72,8 @@ export class Ec2Server {
     const now = () => performance.now()
     this.#throttle = options.throttle === undefined ? null : new Throttle(options.throttle, now)
     this.world = {
-      ...{ region: here.region, account: '111122223333', zones: [here.zone, elsewhere.zone] },
-      instances: new Map([here, elsewhere].map(({ instanceId, zone }) => [instanceId, zone])),
+      ...{ region: here.region, account: here.account, zones: [here.zone, elsewhere.zone] },
+      instances: new Map([here, beside, elsewhere].map(({ instanceId, zone }) => [instanceId, zone])),
       ...{ volumes: new Versioned<Volume>(now), snapshots: new Versioned<Snapshot>(now), tokens: new Map() },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
       quotas: { storage: 51_200, attachments: 28, ...options.quotas },

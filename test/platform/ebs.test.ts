@@ -23,11 +23,14 @@ const strangers = [
 
 /** A host on the strict EC2 server, its volumes loop devices of this machine. A GiB of the server's is a MiB. */
 const makePool: MakePool = async () => {
-  const disks = await loopDisks()
+  const disks = await loopDisks([here.instanceId])
   const server = await Ec2Server.start({ disks, unitBytes })
   believeToBeOn(server)
   const clock = fastClock(300)
-  const surroundings = { ...surroundingsOf(server, disks.directory, clock), disks: new KernelDisks(disks.links) }
+  const surroundings = {
+    ...surroundingsOf(server, disks.directory, clock),
+    disks: new KernelDisks(disks.links(here.instanceId)),
+  }
   const { home } = surroundings
   const volume = (id: string) => join(home, 'volumes', id)
   const { volumes, snapshots } = server.world

@@ -22,20 +22,20 @@ test('what a killed run had attached, mounted and frozen is gone a moment later'
 })
 
 test('what is mounted is not taken off; a read-only one is writable for whoever gets its device next', async () => {
-  const disks = await loopDisks()
+  const disks = await loopDisks(['i-1'])
   try {
     await disks.make('vol-1', 16 * 2 ** 20, null)
-    await disks.attach('vol-1')
-    const link = disks.link('vol-1')
+    await disks.attach('vol-1', 'i-1')
+    const link = disks.link('vol-1', 'i-1')
     await sh('mke2fs', '-q', '-t', 'ext4', link)
     const at = join(disks.directory, 'mnt')
     await mkdir(at)
     await sh('mount', link, at)
-    expect(await disks.detach('vol-1')).toBe(false)
+    expect(await disks.detach('vol-1', 'i-1')).toBe(false)
     await sh('umount', at)
     await sh('blockdev', '--setro', link)
     const loop = (await sh('realpath', link)).trim()
-    expect(await disks.detach('vol-1')).toBe(true)
+    expect(await disks.detach('vol-1', 'i-1')).toBe(true)
     expect((await sh('blockdev', '--getro', loop)).trim()).toBe('0')
   } finally {
     await disks.dispose()

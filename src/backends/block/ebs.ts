@@ -1,15 +1,18 @@
 import { join } from 'node:path'
 import type { DatasetRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
+import type { VolumeId } from '../../domain/ids.ts'
 import type { BackendContext } from '../backend.ts'
 import { BlockBackend } from './block-backend.ts'
 import { EbsDevices } from './ebs/ebs-devices.ts'
 import { EbsParts } from './ebs/ebs-parts.ts'
+import { EbsHandover } from './ebs/handover.ts'
 import { parseEbsPool } from './ebs/pool.ts'
 import { onInstance, type Surroundings } from './ebs/surroundings.ts'
 
 /** `ebs:`, see ebs/pool.ts: each volume a file system on a volume of EBS, in this instance's zone. */
 export class EbsBackend extends BlockBackend {
+  readonly handover: EbsHandover
   readonly #devices: EbsDevices
 
   constructor(context: BackendContext, surroundings: Surroundings) {
@@ -18,11 +21,29 @@ export class EbsBackend extends BlockBackend {
     const devices = new EbsDevices(parts, async (id) => (await this.readRecord(id))?.epoch ?? 0)
     super(context, devices, pool.fileSystem)
     this.#devices = devices
+    this.handover = new EbsHandover(parts, devices)
+  }
+
+  override async open(): Promise<void> {
+    await super.open()
+    await this.handover.settle(async (id) => (await this.readRecord(id))?.role === 'owner')
   }
 
   override async writeRecord(record: DatasetRecord): Promise<void> {
     await super.writeRecord(record)
+    if (record.role === 'owner') await this.handover.keep(record.volumeId)
     await this.#devices.noteEpoch(record.volumeId, record.epoch)
+  }
+
+  override async mount(id: VolumeId, path: string): Promise<void> {
+    // A crash may have come between the record and this.
+    if ((await this.readRecord(id))?.role === 'owner') await this.handover.keep(id)
+    await super.mount(id, path)
+  }
+
+  override async destroyLive(id: VolumeId): Promise<void> {
+    await this.handover.forget(id)
+    await super.destroyLive(id)
   }
 }
 

@@ -95,12 +95,16 @@ export class Notes {
     await this.#directory(id, path)
   }
 
-  async drop(path: string): Promise<void> {
-    await rm(path, { force: true })
-    await syncDirectory(dirname(path)).catch((error: unknown) => {
-      if (!isErrno(error, 'ENOENT')) throw error
-    })
+  drop(path: string): Promise<void> {
+    return dropNote(path)
   }
+}
+
+export const dropNote = async (path: string): Promise<void> => {
+  await rm(path, { force: true })
+  await syncDirectory(dirname(path)).catch((error: unknown) => {
+    if (!isErrno(error, 'ENOENT')) throw error
+  })
 }
 
 export const missing = (path: string): DroverError =>

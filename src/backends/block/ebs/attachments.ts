@@ -22,6 +22,8 @@ const lookMs = 200
 const longestLookMs = 2_000
 /** In the kernel it shows without a call; EC2 is asked again when that takes long. */
 const firstAgainMs = 15_000
+/** While another instance has it, that is asked of EC2 sooner. */
+const firstElsewhereMs = 2_000
 
 /** Names that EC2 wants for what it attaches. The kernel gives others; these only have to be free. */
 const deviceNames: readonly string[] = ['b', 'c', 'd'].flatMap((first) =>
@@ -38,30 +40,37 @@ export class Attachments {
   }
 
   /** @throws VOLUME_BUSY when another instance has it, NO_SPACE when this one has as many as it takes */
-  attach(volumeId: string, device: string): Promise<KernelDisk> {
+  attach(volumeId: string, device: string, timeoutMs = this.#parts.limits.attach): Promise<KernelDisk> {
     return this.#volumes.run(
       volumeId,
-      async () => (await this.#parts.disks.find(volumeId)) ?? this.#attach(volumeId, device),
+      async () => (await this.#parts.disks.find(volumeId)) ?? this.#attach(volumeId, device, timeoutMs),
     )
   }
 
-  async #attach(volumeId: string, device: string): Promise<KernelDisk> {
+  async #attach(volumeId: string, device: string, timeoutMs: number): Promise<KernelDisk> {
     const { mustOwn, clock, limits } = this.#parts
     const here = await this.#parts.instanceId()
-    const endsAt = clock.monotonic() + limits.attach
-    let [lookAgainAt, lookAgainMs] = [0, firstAgainMs]
+    const startedAt = clock.monotonic()
+    const endsAt = startedAt + timeoutMs
+    let [lookAgainAt, lookAgainMs, elsewhereAgainMs] = [0, firstAgainMs, firstElsewhereMs]
     let isAsked = false
     for (let waitMs = lookMs; ; waitMs = Math.min(waitMs * 1.3, longestLookMs)) {
       if (clock.monotonic() >= lookAgainAt) {
         const [known] = (await mustOwn(volumeId, device)).attachments
-        if (known !== undefined && known.instanceId !== here) throw elsewhere(volumeId, device, known.instanceId)
+        const isElsewhere = known !== undefined && known.instanceId !== here
+        // It may have been let go there a moment ago: describes lag behind, EC2 itself refuses what is still attached.
+        if (isElsewhere && clock.monotonic() - startedAt > limits.settle) {
+          throw elsewhere(volumeId, device, known.instanceId)
+        }
         // What is still on its way off comes back only after it has gone.
-        isAsked = known !== undefined || (await this.#ask(volumeId, here))
-        ;[lookAgainAt, lookAgainMs] = [clock.monotonic() + lookAgainMs, lookAgainMs * 2]
+        isAsked = (known !== undefined && !isElsewhere) || (await this.#ask(volumeId, here))
+        lookAgainAt = clock.monotonic() + (isElsewhere ? elsewhereAgainMs : lookAgainMs)
+        if (isElsewhere) elsewhereAgainMs *= 1.5
+        else lookAgainMs *= 2
       } else if (!isAsked) isAsked = await this.#ask(volumeId, here)
       const disk = await this.#parts.disks.find(volumeId)
       if (disk !== null) return disk
-      if (clock.monotonic() > endsAt) throw await this.#late(volumeId, device, here)
+      if (clock.monotonic() > endsAt) throw await this.#late(volumeId, device, timeoutMs)
       await clock.sleep(waitMs)
     }
   }
@@ -95,20 +104,21 @@ export class Attachments {
     return free[Math.floor(Math.random() * free.length)] ?? '/dev/xvdba'
   }
 
-  async #late(volumeId: string, device: string, here: string): Promise<DroverError> {
-    const { limits, mustOwn } = this.#parts
+  async #late(volumeId: string, device: string, timeoutMs: number): Promise<DroverError> {
+    const { mustOwn, instanceId } = this.#parts
+    const here = await instanceId()
     const [known] = (await mustOwn(volumeId, device)).attachments
     if (known !== undefined && known.instanceId !== here) return elsewhere(volumeId, device, known.instanceId)
     return new DroverError(
       'TIMED_OUT',
-      `volume ${volumeId} (${device}) did not show on instance ${here} within ${seconds(limits.attach)} s; EC2 says ${known?.state ?? 'not attached'}`,
+      `volume ${volumeId} (${device}) did not show on instance ${here} within ${seconds(timeoutMs)} s; EC2 says ${known?.state ?? 'not attached'}`,
     )
   }
 
-  /** Ends when EC2 says that no instance has it. @throws VOLUME_BUSY, TIMED_OUT with instance and device named */
-  detach(volumeId: string, device: string): Promise<void> {
+  /** Ends when EC2 says that no instance has it, and the kernel shows it no more. @throws VOLUME_BUSY, TIMED_OUT with instance and device named */
+  detach(volumeId: string, device: string, timeoutMs = this.#parts.limits.detach): Promise<void> {
     return this.#volumes.run(volumeId, async () => {
-      const { cloud, disks, watch, limits, mustOwn } = this.#parts
+      const { cloud, disks, watch, clock, mustOwn } = this.#parts
       const here = await this.#parts.instanceId()
       const disk = await disks.find(volumeId)
       if (disk !== null && ((await disks.isClaimed(disk)) || (await disks.isOpen(disk)))) {
@@ -118,7 +128,10 @@ export class Attachments {
         )
       }
       const [known] = (await mustOwn(volumeId, device)).attachments
-      if (known !== undefined && known.instanceId !== here) throw elsewhere(volumeId, device, known.instanceId)
+      // What the kernel shows is here, whatever older answers say.
+      if (disk === null && known !== undefined && known.instanceId !== here) {
+        throw elsewhere(volumeId, device, known.instanceId)
+      }
       try {
         await cloud.detach(volumeId, here)
       } catch (error) {
@@ -126,14 +139,20 @@ export class Attachments {
         if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
       }
       const isFree = (seen: CloudVolume | null) => seen?.state === 'available' && seen.attachments.length === 0
-      await watch.until(volumeId, isFree, limits.detach, (seen) => {
+      const late = (seen: CloudVolume | null) => {
         const [left] = seen?.attachments ?? []
         return new DroverError(
           'TIMED_OUT',
-          `volume ${volumeId} (${device}) did not detach from instance ${left?.instanceId ?? here}, where it is ${left?.device ?? known?.device ?? 'unknown'}, within ${seconds(limits.detach)} s; see that nothing there uses it. Drover never forces a detach`,
+          `volume ${volumeId} (${device}) did not detach from instance ${left?.instanceId ?? here}, where it is ${left?.device ?? known?.device ?? 'unknown'}, within ${seconds(timeoutMs)} s; see that nothing there uses it. Drover never forces a detach`,
           { details: { volumeId, instanceId: left?.instanceId ?? here, device: left?.device ?? null } },
         )
-      })
+      }
+      const endsAt = clock.monotonic() + timeoutMs
+      // An answer from before it was attached says free, too.
+      do {
+        if (clock.monotonic() > endsAt) throw late(null)
+        await watch.until(volumeId, isFree, endsAt - clock.monotonic(), late)
+      } while ((await disks.find(volumeId)) !== null)
     })
   }
 }

@@ -6,6 +6,7 @@ import type { AttachedDevice, BlockProvider, RangeSource, Seal, Sizing } from '.
 import type { EbsParts } from './ebs-parts.ts'
 import type { Entry } from './ledger.ts'
 import { Making } from './making.ts'
+import { Passing } from './passing.ts'
 import { SnapshotViews } from './snapshot-views.ts'
 
 /** AWS's default limit on the storage of one type, in GiB. No call of EC2 tells an account's own. */
@@ -22,6 +23,7 @@ export class EbsDevices implements BlockProvider {
   readonly #parts: EbsParts
   readonly #making: Making
   readonly #views: SnapshotViews
+  readonly #passing: Passing
   readonly #unitBytes: number
   readonly #clock: Clock
   readonly #devices = new KeyedMutex<string>()
@@ -32,6 +34,7 @@ export class EbsDevices implements BlockProvider {
     this.#parts = parts
     this.#making = new Making(parts, epochOf)
     this.#views = new SnapshotViews(parts, this.#making)
+    this.#passing = new Passing(parts)
     this.home = parts.surroundings.home
     this.#unitBytes = parts.surroundings.unitBytes
     this.#clock = parts.clock
@@ -167,7 +170,9 @@ export class EbsDevices implements BlockProvider {
       await sizing.drop(device)
       const entry = await ledger.read(device)
       if (entry === null) return
-      await snapshots.destroy(await volumes.destroy(entry, attachments))
+      // The volume is another host's by now, or still.
+      if (entry.passing !== undefined) await this.#passing.giveUp(entry)
+      else await snapshots.destroy(await volumes.destroy(entry, attachments))
       await ledger.drop(device)
       this.#generations.delete(device)
     })
@@ -234,7 +239,11 @@ export class EbsDevices implements BlockProvider {
     const entry = await this.#must(device)
     if (entry.sizeBytes === 0) return this.name(device)
     return this.#devices.run(device, async () => {
-      const shown = await this.#views.shown(await this.#must(device))
+      const found = await this.#must(device)
+      if (found.passing !== undefined) {
+        throw new DroverError('VOLUME_BUSY', `${this.name(device)} is on its way between two hosts; it is not attached`)
+      }
+      const shown = await this.#views.shown(found)
       const volumeId = this.#volumeId(shown)
       const disk = await this.#parts.attachments.attach(volumeId, device)
       if (shown.sealMark !== null) this.#parts.disks.refuseWrites(disk)
@@ -264,7 +273,7 @@ export class EbsDevices implements BlockProvider {
     for (const { device } of behind) {
       await this.#devices.run(device, async () => {
         const entry = await ledger.read(device)
-        if (entry?.volume?.volumeId == null || entry.sealMark !== null) return
+        if (entry?.volume?.volumeId == null || entry.sealMark !== null || entry.passing !== undefined) return
         try {
           await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
           await cloud.tag([entry.volume.volumeId], this.#making.tags({ ...entry, epoch }), 30_000)
@@ -274,6 +283,16 @@ export class EbsDevices implements BlockProvider {
         }
       })
     }
+  }
+
+  /** What passing.ts does, while nothing else is done with the device. @throws DATASET_MISSING */
+  pass<T>(device: string, work: (passing: Passing, entry: Entry) => Promise<T>): Promise<T> {
+    return this.#devices.run(device, async () => work(this.#passing, await this.#must(device)))
+  }
+
+  /** A device that another host has told of. */
+  expect(told: unknown, device: string): Promise<void> {
+    return this.#devices.run(device, () => this.#passing.expect(told, device))
   }
 
   #dropView(device: string): Promise<void> {

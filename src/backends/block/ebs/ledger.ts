@@ -39,6 +39,8 @@ export interface Entry {
   /** Null: not sealed. */
   readonly sealMark: number | null
   readonly epoch: number
+  /** On its way to another host, or from one: who removes it here removes this note, and leaves the volume alone. */
+  readonly passing?: 'leaving' | 'arriving'
 }
 
 /**
@@ -98,5 +100,5 @@ export class Ledger {
   }
 }
 
-const isEntry = (value: unknown, device: string): value is Entry =>
+export const isEntry = (value: unknown, device: string): value is Entry =>
   typeof value === 'object' && value !== null && 'device' in value && value.device === device && 'sealMark' in value
