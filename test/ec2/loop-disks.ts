@@ -39,10 +39,14 @@ rm -rf "$0"
 `
 
 /** Volumes as sparse files, attached as loop devices of this machine; snapshots as copies of them. */
-export const loopDisks = async (instances: readonly string[], below = '/var/tmp'): Promise<LoopDisks> => {
+export const loopDisks = async (
+  instances: readonly string[],
+  below = '/var/tmp',
+  linksBelow: string | null = null,
+): Promise<LoopDisks> => {
   const directory = await mkdtemp(join(below, 'drover-ec2-'))
   const disks = join(directory, 'disks')
-  const links = (instanceId: string) => join(directory, 'by-id', instanceId)
+  const links = (instanceId: string) => join(linksBelow ?? directory, 'by-id', instanceId)
   for (const path of [disks, ...instances.map(links)]) await mkdir(path, { recursive: true })
   const watcher = spawn('sh', ['-c', reaper, directory], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
   watcher.unref()

@@ -30,6 +30,8 @@ export interface Ec2Options {
   /** Default: none. */
   readonly throttle?: { readonly burst: number; readonly perSecond: number }
   readonly random?: () => number
+  /** Where it listens. Default: for this machine alone. */
+  readonly address?: string
 }
 
 /** A request as it came, and what came of it. */
@@ -66,10 +68,12 @@ export class Ec2Server {
   readonly #throttle: Throttle | null
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #working = new Set<Promise<void>>()
+  readonly #listensAt: string
   #isClosed = false
 
   private constructor(options: Ec2Options) {
     const now = () => performance.now()
+    this.#listensAt = options.address ?? '127.0.0.1'
     this.#throttle = options.throttle === undefined ? null : new Throttle(options.throttle, now)
     this.world = {
       ...{ region: here.region, account: here.account, zones: [here.zone, elsewhere.zone] },
@@ -86,14 +90,14 @@ export class Ec2Server {
 
   static async start(options: Ec2Options = {}): Promise<Ec2Server> {
     const server = new Ec2Server(options)
-    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve))
+    await new Promise<void>((resolve) => server.#server.listen(0, server.#listensAt, resolve))
     return server
   }
 
   get endpoint(): string {
     const address = this.#server.address()
     if (address === null || typeof address === 'string') throw new Error('the server does not listen')
-    return `http://127.0.0.1:${address.port}`
+    return `http://${this.#listensAt}:${address.port}`
   }
 
   get faults(): Faults {

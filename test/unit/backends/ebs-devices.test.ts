@@ -102,6 +102,27 @@ describe('a snapshot whose describes lag behind', () => {
   })
 })
 
+test('a pool is opened also while EC2 does not answer', async () => {
+  await start()
+  server.faults.add({ action: 'DescribeVolumes', kind: 'lost request', times: 1_000 })
+  host.die()
+  host = await incarnate({ server, directory, clock })
+  server.faults.clear()
+  await made()
+  expect(volumes()).toHaveLength(1)
+})
+
+test('an answer from before it was attached does not pass for a detach', async () => {
+  let behind = 0
+  const devices = await start({ times: { lag: 60, detach: 150 }, random: () => behind })
+  const device = await made()
+  await clock.sleep(20_000)
+  await devices.path(device)
+  behind = 1
+  await devices.pass(device, (passing, entry) => passing.letGo(entry))
+  expect(volumes()[0]?.attachment).toBeNull()
+})
+
 test('the epoch in the tags follows the record', async () => {
   const devices = await start()
   await made()

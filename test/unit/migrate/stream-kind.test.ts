@@ -2,6 +2,8 @@ import { expect, test } from 'vitest'
 import type { SnapshotRecord } from '../../../src/domain/dataset.ts'
 import type { SourceObservation, TargetReport } from '../../../src/migrate/agent.ts'
 import { startWithin } from '../../../src/migrate/conduit.ts'
+import { canHandOver } from '../../../src/migrate/handover/handover-plan.ts'
+import { handoverName, isHandover, snapshotIndex } from '../../../src/migrate/move-snapshots.ts'
 import { commonBase, makePlan, type PlanInput } from '../../../src/migrate/plan.ts'
 import { streamKindOf } from '../../../src/migrate/stream-kind.ts'
 import type { TransferResult } from '../../../src/migrate/transfer.ts'
@@ -52,6 +54,28 @@ test('rsync missing at either end refuses what needs it, and names the host', ()
   expect(() => planOf(sourceWith({}), targetWith({ trees: { problem } }))).toThrow('on host host2: rsync')
   const native = targetWith({ streamFormat: 'btrfs-send', trees: { problem } })
   expect(planOf(sourceWith({}), native).strategy).toBe('native-full')
+})
+
+test('pools that reach the same disks hand the volume over, unless copies are compared, or something would stay behind', () => {
+  const record = { role: 'owner', moveId: null, pool: 'ebs:', snapshots: [snapshot('s1', 'u1')] } as never
+  const source = sourceWith({ record, handover: 'zone a' })
+  // Nothing is sent, so no space is needed.
+  const target = targetWith({
+    handover: 'zone a',
+    pool: { spec: 'ebs:', kind: 'ebs', totalBytes: 2 ** 40, freeBytes: 0 },
+  })
+  expect(planOf(source, target)).toMatchObject({ strategy: 'handover', base: null, forecast: { bytes: 0 } })
+  expect(canHandOver(source, { handover: 'zone b' }, {})).toBe(false)
+  expect(canHandOver({ record }, {}, {})).toBe(false)
+  expect(canHandOver(source, target, { verify: true })).toBe(false)
+  const kept = { record: { snapshots: [{ ...snapshot('s1', 'u1'), origin: 'user' }] } as never, handover: 'zone a' }
+  expect(canHandOver(kept, target, {})).toBe(false)
+})
+
+test('S of a handover is of its move, and no snapshot of it', () => {
+  const [name, other] = [handoverName({ moveId: 'm1' }, 2), 'move-m1-2']
+  expect([isHandover(name), isHandover(other)]).toEqual([true, false])
+  expect([name, other, 'move-m2-2', null].map((each) => snapshotIndex({ moveId: 'm1' }, each))).toEqual([2, 2, -1, -1])
 })
 
 test('a transfer is done when what it needed is taken down, and fails when that fails to come up', async () => {

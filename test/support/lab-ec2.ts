@@ -1,0 +1,68 @@
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type LabHost, repository } from '../../lab/host.ts'
+import type { Lab } from '../../lab/lab.ts'
+
+interface Told {
+  readonly endpoint: string
+  readonly hosts: readonly {
+    readonly instance: { readonly instanceId: string }
+    readonly metadata: string
+    readonly links: string
+  }[]
+}
+
+export interface LabEc2 {
+  /** Starts vold on the host as on its instance. */
+  startVold(host: LabHost, pool: string): Promise<void>
+  /** What was asked of EC2 so far. */
+  calls(): Promise<{ action: string; outcome: string }[]>
+  dispose(): Promise<void>
+}
+
+const links = '/dev/disk/by-id'
+
+/** A strict EC2 server in the lab's first host; its hosts are instances in one zone, with disks that are loop devices. */
+export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
+  const { host1 } = lab
+  await host1.exec(['mkdir', '-p', '/srv/ec2'])
+  const linksBelow = await mkdtemp('/var/tmp/drover-ec2-links-')
+  const main = join(repository, 'test/ec2/lab-main.ts')
+  const server = host1.spawn(['node', main, host1.address, '/srv/ec2', linksBelow], ['ignore', 'pipe', 'inherit'])
+  if (server.stdout === null) throw new Error('the EC2 server has no output')
+  const [line] = await once(server.stdout, 'data')
+  const told: Told = JSON.parse(String(line))
+  // As udev has it; where the machine has no such directory, it has one for a moment. Each host gets its own in its place.
+  const isMade = (await mkdir(links, { recursive: true })) !== undefined
+  const of = (host: LabHost) => {
+    const found = told.hosts[lab.hosts.indexOf(host)]
+    if (found === undefined) throw new Error(`host ${host.name} is no instance`)
+    return found
+  }
+  const dispose = async () => {
+    await rm(linksBelow, { recursive: true, force: true })
+    if (!isMade) return
+    for (const path of [links, '/dev/disk']) await rmdir(path).catch(() => {})
+  }
+  try {
+    for (const host of lab.hosts) await host.exec(['mount', '--bind', of(host).links, links])
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+  return {
+    startVold: (host, pool) =>
+      host.vold.start(
+        [
+          ...['vold', '--pool', pool, '--config', join(repository, 'lab', 'vold.toml')],
+          ...['--advertise', `${host.address}:7460`],
+        ],
+        { AWS_ENDPOINT_URL_EC2: told.endpoint, AWS_EC2_METADATA_SERVICE_ENDPOINT: of(host).metadata },
+      ),
+    calls: async () => JSON.parse((await host1.exec(['node', '-e', fetching, of(host1).metadata])).stdout),
+    dispose,
+  }
+}
+
+const fetching = "fetch(process.argv[1] + '/calls').then((answer) => answer.text()).then(console.log)"
