@@ -188,7 +188,7 @@ test('a lost reply: it was done', async () => {
 
 test('metadata: by version 2 only', async () => {
   expect(await instanceIdentity(server.endpoint)).toEqual({
-    ...{ instanceId: here.instanceId, zone: here.zone, region: here.region },
+    ...{ instanceId: here.instanceId, zone: here.zone, region: here.region, account: here.account },
   })
   expect((await fetch(`${server.endpoint}/latest/meta-data/instance-id`)).status).toBe(401)
   expect((await fetch(`${server.endpoint}/latest/api/token`)).status).toBe(405)

@@ -9,6 +9,7 @@ import { exec, newId, recordOf } from '../contract/backend-bench.ts'
 import { type LoopDisks, loopDisks } from '../ec2/loop-disks.ts'
 import { believeToBeOn, ebsPool, fastClock, surroundingsOf, unitBytes } from '../ec2/pool.ts'
 import { beside, Ec2Server, here } from '../ec2/server.ts'
+import { sh } from '../support/loop-btrfs.ts'
 
 /* Two hosts in one zone of the strict EC2 server: a volume goes from one to the other by a detach and an attach. */
 
@@ -169,6 +170,31 @@ test('crashes: what the records say decides at the next start', async () => {
   await source.destroy(id)
   await source.settled()
   expect(await write(again, id, 'three ')).toBe('one two ')
+})
+
+test('a host whose disk was put back to before the move neither attaches nor deletes what has gone', async () => {
+  const [source, target] = [await start(here), await start(beside)]
+  const { id, told } = await made(source)
+  await role(target, id, 'receiving', 0)
+  await target.handover.expect(id, told)
+  const home = join(disks.directory, here.instanceId)
+  await sh('cp', '-a', home, `${home}.old`)
+  await source.handover.letGo(id)
+  await target.handover.take(id)
+  await role(target, id, 'owner', 2)
+  await write(target, id, 'two ')
+  await role(target, id, 'sealed', 2)
+  await target.handover.letGo(id)
+  await server.settled()
+  await sh('rm', '-rf', home)
+  await sh('mv', `${home}.old`, home)
+  const old = await start(here)
+  await expect(old.mount(id, pathOf(old, id))).rejects.toMatchObject({ code: 'DATASET_FOREIGN' })
+  await old.destroy(id)
+  await old.settled()
+  expect(attachedTo()).toBeNull()
+  await role(target, id, 'owner', 3)
+  expect(await write(target, id, 'three ')).toBe('one two ')
 })
 
 test('what is still mounted, or does not detach, is not let go; the source stays able to write', async () => {

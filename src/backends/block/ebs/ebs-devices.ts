@@ -264,7 +264,7 @@ export class EbsDevices implements BlockProvider {
     return this.#disk(device)
   }
 
-  /** The tags of what the volume has here follow its record; they are for people and other hosts, never for a decision of this one. */
+  /** The tags of what the volume has here follow its record; a host that knows of less leaves the volume alone. */
   async noteEpoch(id: VolumeId, epoch: number): Promise<void> {
     const { ledger, cloud, logger } = this.#parts
     const behind = (await ledger.all()).filter(
@@ -276,9 +276,11 @@ export class EbsDevices implements BlockProvider {
         if (entry?.volume?.volumeId == null || entry.sealMark !== null || entry.passing !== undefined) return
         try {
           await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
-          await cloud.tag([entry.volume.volumeId], this.#making.tags({ ...entry, epoch }), 30_000)
+          // First: a tag never says more than is known here.
           await ledger.write({ ...entry, epoch })
+          await cloud.tag([entry.volume.volumeId], this.#making.tags({ ...entry, epoch }), 30_000)
         } catch (error) {
+          await ledger.write(entry)
           logger.warn({ device, epoch, err: error }, 'the tag with the epoch is behind; it is set with the next record')
         }
       })

@@ -8,7 +8,7 @@ export const tag = {
   volume: 'drover:volume',
   /** The device, as the notes name it. */
   device: 'drover:device',
-  /** Of the volume when it was last written here. Says less than the record, never more. */
+  /** Of the volume when it was last written here. Says less than the owner's record, never more: who knows of less is not its owner any more. */
   epoch: 'drover:epoch',
 } as const
 

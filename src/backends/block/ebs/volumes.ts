@@ -76,8 +76,8 @@ export class Volumes {
 
   /** @throws DATASET_MISSING, DATASET_FOREIGN */
   async mustOwn(volumeId: string, device: string): Promise<CloudVolume> {
-    const askedAt = (await this.#parts.ledger.read(device))?.volume?.askedAt ?? 0
-    const found = await this.#own(volumeId, device, askedAt)
+    const entry = await this.#parts.ledger.read(device)
+    const found = await this.#own(volumeId, device, { askedAt: entry?.volume?.askedAt ?? 0, epoch: entry?.epoch ?? 0 })
     if (found !== null) return found
     throw new DroverError(
       'DATASET_MISSING',
@@ -86,14 +86,20 @@ export class Volumes {
   }
 
   /**
-   * Null: there is none. @param askedAt when it was asked for: what EC2 does not show yet may be there
+   * Null: there is none. @param askedAt when it was asked for: what EC2 does not show yet may be there @param epoch that this host knows of
    * @throws DATASET_FOREIGN: it is somebody else's, whatever our notes say
    */
-  async #own(volumeId: string, device: string, askedAt: number): Promise<CloudVolume | null> {
+  async #own(
+    volumeId: string,
+    device: string,
+    { askedAt, epoch }: { askedAt: number; epoch: number },
+  ): Promise<CloudVolume | null> {
     const { cloud, clock, limits, cluster } = this.#parts
     for (let waitMs = retryMs; ; waitMs *= 2) {
       const [found] = await cloud.volumes([volumeId])
       if (found !== undefined) {
+        const writtenAt = Number(found.tags[tag.epoch] ?? 0)
+        if (isOwn(found.tags, cluster(), device) && writtenAt > epoch) throw superseded(found, device, epoch)
         if (isOwn(found.tags, cluster(), device)) return found
         throw new DroverError(
           'DATASET_FOREIGN',
@@ -141,10 +147,15 @@ export class Volumes {
     }
   }
 
-  async #destroy(id: string, { device }: Entry, { askedAt }: LedgerVolume, attachments: Attachments): Promise<void> {
+  async #destroy(
+    id: string,
+    { device, epoch }: Entry,
+    { askedAt }: LedgerVolume,
+    attachments: Attachments,
+  ): Promise<void> {
     const { cloud, clock, limits } = this.#parts
     const endsAt = clock.monotonic() + limits.detach
-    const found = await this.#own(id, device, askedAt)
+    const found = await this.#own(id, device, { askedAt, epoch })
     if (found === null || found.state === 'deleting' || found.state === 'deleted') return
     if (found.attachments.length > 0) await attachments.detach(id, device)
     for (;;) {
@@ -154,7 +165,7 @@ export class Volumes {
         if (isRefusal(error, 'InvalidVolume.NotFound')) return
         // Describes lag behind: it is attached, or in the making.
         if (!isRefusal(error, 'VolumeInUse', 'IncorrectState') || clock.monotonic() > endsAt) throw error
-        const now = await this.#own(id, device, 0)
+        const now = await this.#own(id, device, { askedAt: 0, epoch })
         if (now === null || now.state === 'deleting') return
         if (now.attachments.length > 0) await attachments.detach(id, device)
         await clock.sleep(retryMs)
@@ -204,3 +215,11 @@ export class Volumes {
       )
   }
 }
+
+/** This host's disk was put back to before the volume went to another one. */
+const superseded = ({ id, tags }: CloudVolume, device: string, epoch: number): DroverError =>
+  new DroverError(
+    'DATASET_FOREIGN',
+    `volume ${id} (${device}) was owned at epoch ${tags[tag.epoch]} since, this host knows of ${epoch}; it is left alone`,
+    { details: { volumeId: id, tags } },
+  )
