@@ -25,6 +25,9 @@ const patienceMs = (final: boolean): number => (final ? 20_000 : 60_000)
 /** A stream that could not go on is sent anew after each of these. */
 const pausesMs = (final: boolean): readonly number[] => (final ? [1_000] : [1_000, 2_000, 4_000, 8_000, 16_000])
 
+/** Before what went on in the last of these, and failed, is sent whole. */
+const anewPauseMs = 1_000
+
 /** A session that waits on the target for its sender. */
 interface Opened {
   readonly sessionId: string
@@ -75,7 +78,7 @@ export const ship = async (
   // What a session that is gone on with has sent; of the last one that failed, and of the one that runs.
   let sentBytes = 0
   let keptBytes = 0
-  for (const pauseMs of [...pausesMs(shipment.final), null]) {
+  for (const pauses = [...pausesMs(shipment.final)]; ; ) {
     try {
       const resumes = wasResumed ? null : snapshot
       wasResumed = false
@@ -90,6 +93,8 @@ export const ship = async (
       const late = shipment.final && parts.clock.monotonic() - startedAt > patienceMs(true)
       signal.throwIfAborted()
       const failure = error instanceof Retryable ? error.failure : error
+      // With no try left still: the sender's pool may be one that cannot go on.
+      const pauseMs = pauses.shift() ?? (wasResumed ? anewPauseMs : null)
       if (opened !== null) sentBytes = error instanceof Retryable ? keptBytes + error.sentBytes : 0
       if (!retryable || late || pauseMs === null) throw failure
       await parts.emit('move.stream-again', eventData(context, { reason: asDroverError(failure).message }))
@@ -97,7 +102,6 @@ export const ship = async (
       await parts.clock.sleep(pauseMs, signal)
     }
   }
-  throw new DroverError('INTERNAL', 'a stream was tried no more')
 }
 
 /** Another try may do better. */

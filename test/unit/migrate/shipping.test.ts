@@ -102,6 +102,27 @@ test('where the target kept what arrived, the rest is sent; what failed once mor
   expect(tokens).toEqual([undefined, 'token', undefined, 'token'])
 })
 
+test('what went on and failed is begun anew also when it was the last try', async () => {
+  const sent: unknown[] = []
+  const goesOn = (token: string | undefined) => (token === undefined ? lost : failed)
+  const { run } = world([], {
+    target: {
+      receive: async (args: { resumes?: string }) => ({
+        dataAddress: 'there:1',
+        ...(args.resumes === undefined ? {} : { resumeToken: 'token' }),
+      }),
+      received: async () => {},
+      transferStatus: async () => done,
+    } as unknown as Agent,
+    source: {
+      send: async (args: { resumeToken?: string }) => void sent.push(args.resumeToken),
+      transferStatus: async () => (sent.length === 3 ? done : goesOn(sent.at(-1) as string | undefined)),
+    } as unknown as Agent,
+  })
+  expect(await run(true)).toMatchObject({ bytes: 7 })
+  expect(sent).toEqual([undefined, 'token', undefined])
+})
+
 test('what failed by itself is not tried again', async () => {
   const { run, called } = world([failed])
   await expect(run(false)).rejects.toThrow(/no such subvolume/)
