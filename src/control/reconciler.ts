@@ -176,7 +176,7 @@ export class Reconciler {
    * remembers its end; what `vol verify` was at is gone on with.
    */
   async #proofs(agent: Agent, records: readonly DatasetRecord[]): Promise<void> {
-    for (const id of await agent.keptDigests({})) {
+    for (const id of await keptDigestsOf(agent)) {
       if (!isId(id)) continue
       const move = await this.#store.move(moveId(id))
       const isOver = move === null ? records.some(({ endedMoves }) => endedMoves.includes(moveId(id))) : isEnded(move)
@@ -224,5 +224,15 @@ export class Reconciler {
       const holdings = await Promise.all(hosts.map((host) => this.#agent(host).holding({ volumeId })))
       if (holdings.every((holding) => holding === null)) await this.#store.dropTombstone(volumeId)
     }
+  }
+}
+
+/** None of a `vold` that is older than the question. */
+const keptDigestsOf = async (agent: Agent): Promise<string[]> => {
+  try {
+    return await agent.keptDigests({})
+  } catch (error) {
+    if (hasCode(error, 'NO_SUCH_ROUTE')) return []
+    throw error
   }
 }

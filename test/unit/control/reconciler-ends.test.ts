@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { Reconciler } from '../../../src/control/reconciler.ts'
+import { DroverError } from '../../../src/domain/errors.ts'
 import type { Host } from '../../../src/domain/host.ts'
 import { moveId } from '../../../src/domain/ids.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
@@ -27,23 +28,27 @@ const source = async () => {
   const abort = () => store.abortMove(inMove, 1, { code: 'MOVE_FAILED', message: '' }, '')
   const record = { volumeId: volume.id, name: volume.name, role: 'owner', epoch: 1, moveId: null, hostId: host.id }
   const heard: string[] = []
-  const run = async (there: { records?: object[]; kept?: string[] }) => {
+  const run = async (there: { records?: object[]; kept?: string[]; isOlder?: boolean }) => {
     heard.splice(0)
     const agent = (): Agent =>
       ({
         holdings: async () => there.records ?? [],
         undoSource: async ({ moveId: id }: { moveId: string }) => void heard.push(`undo ${id}`),
-        keptDigests: async () => there.kept ?? [],
+        keptDigests: async () => {
+          if (there.isOlder === true) throw new DroverError('NO_SUCH_ROUTE', 'agents have no call keptDigests')
+          return there.kept ?? []
+        },
         endDigest: async ({ verificationId }: { verificationId: string }) => void heard.push(`end ${verificationId}`),
       }) as Partial<Agent> as Agent
     reconciler ??= new Reconciler({ store, agent: () => current(), logger: silentLogger, clock: systemClock })
     current = agent
-    await reconciler.run()
+    answered = await reconciler.run()
     return [...heard]
   }
   let current = (): Agent => ({}) as Partial<Agent> as Agent
   let reconciler: Reconciler | null = null
-  return { abort, run, record: { ...record, pool: move.sourcePool, endedMoves: [] as string[] } }
+  let answered = false
+  return { abort, run, hasAnswered: () => answered, record: { ...record, pool: move.sourcePool, endedMoves: [] as string[] } }
 }
 
 test('a source that may have missed the begin of an aborted move hears of the end, once, where its copy is', async () => {
@@ -69,4 +74,10 @@ test('of a move that the store does not know it goes when the host remembers its
   const [ended, unheardOf] = [idOf('e'), idOf('u')]
   const kept = [ended, unheardOf, `verify.${record.volumeId}.${record.hostId}`]
   expect(await run({ kept, records: [{ ...record, endedMoves: [ended] }] })).toEqual([`end ${ended}`])
+})
+
+test('a host whose vold keeps no such proofs yet has nothing left of them: it is not asked again and again', async () => {
+  const { run, hasAnswered } = await source()
+  expect(await run({ isOlder: true })).toEqual([])
+  expect(hasAnswered()).toBe(true)
 })
