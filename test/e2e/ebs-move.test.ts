@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { until } from '../../lab/command.ts'
 import type { LabHost } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { goesOn, inVolume, startWriter, volumeMounts } from '../support/e2e.ts'
 import { type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
+import { watchPhases } from '../support/phase-watch.ts'
 
 interface MoveJson {
   readonly state: string
@@ -67,3 +69,60 @@ test('a container and its volume of EBS go from instance to instance, and back: 
   await expect.poll(deleted, { timeout: 60_000 }).toBe(1)
   expect((await ec2.calls()).filter(({ action }) => action === 'CreateVolume')).toHaveLength(1)
 }, 240_000)
+
+/** Waits until the volume is in no move, and says where it is. */
+const restsAt = (name: string): Promise<string> =>
+  until(
+    `volume ${name} to rest`,
+    async () => {
+      const { stdout, exitCode } = await lab.host1.tryVol('--json', 'inspect', name)
+      if (exitCode !== 0) return null
+      const { owner, openMoveId } = JSON.parse(stdout)
+      return openMoveId === null ? String(owner) : null
+    },
+    { timeoutMs: 120_000, intervalMs: 500 },
+  )
+
+test('an instance that takes no more disks: the volume goes back to where it was, and its container writes on', async () => {
+  const { host1, host2 } = lab
+  await startWriter(host1, 'writer', 'full')
+  await ec2.fill(host2, true)
+  const refused = await host1.tryVol('--json', 'move', 'full', '--to', 'host2')
+  await ec2.fill(host2, false)
+  expect(refused.exitCode).not.toBe(0)
+  expect(refused.stderr + refused.stdout).toContain('NO_SPACE')
+  expect(await restsAt('full')).toBe('host1')
+  await goesOn(host1, 'writer')
+  await expectWhole(host1, 'writer')
+  expect(await host2.docker('ps', '--all', '--quiet')).toBe('')
+  await host1.docker('rm', '--force', 'writer')
+  await host1.vol('rm', 'full')
+}, 120_000)
+
+test.each([
+  ['source', 'release'],
+  ['target', 'activate'],
+])(
+  'the %s dies at %s: one writer, with everything, on one host',
+  async (side, phase) => {
+    const { host1, host2 } = lab
+    await startWriter(host1, 'writer', side)
+    const victim = side === 'source' ? host1 : host2
+    const reached = Promise.withResolvers<void>()
+    const watch = await watchPhases(host1, (entered) => entered === phase && reached.resolve())
+    await host1.vol('move', side, '--to', 'host2', '--detach')
+    await reached.promise
+    await victim.killVold()
+    await watch.stop()
+    await ec2.startVold(victim, pool)
+    const owner = lab.host(await restsAt(side))
+    const other = owner === host1 ? host2 : host1
+    await goesOn(owner, 'writer')
+    await expectWhole(owner, 'writer')
+    expect(await volumeMounts(other)).toEqual([])
+    expect(await other.docker('ps', '--all', '--quiet')).toBe('')
+    await owner.docker('rm', '--force', 'writer')
+    await host1.vol('rm', side)
+  },
+  180_000,
+)

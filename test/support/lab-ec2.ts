@@ -18,6 +18,8 @@ export interface LabEc2 {
   startVold(host: LabHost, pool: string): Promise<void>
   /** What was asked of EC2 so far. */
   calls(): Promise<{ action: string; outcome: string }[]>
+  /** Whether somebody else's disks take all the places of the host. */
+  fill(host: LabHost, isFull: boolean): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -60,9 +62,13 @@ export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
         ],
         { AWS_ENDPOINT_URL_EC2: told.endpoint, AWS_EC2_METADATA_SERVICE_ENDPOINT: of(host).metadata },
       ),
-    calls: async () => JSON.parse((await host1.exec(['node', '-e', fetching, of(host1).metadata])).stdout),
+    calls: async () => JSON.parse(await ask(host1, `${of(host1).metadata}/calls`)),
+    fill: async (host, isFull) => void (await ask(host, `${of(host).metadata}/${isFull ? 'full' : 'free'}`)),
     dispose,
   }
 }
 
-const fetching = "fetch(process.argv[1] + '/calls').then((answer) => answer.text()).then(console.log)"
+const fetching = 'fetch(process.argv[1]).then((answer) => answer.text()).then(console.log)'
+
+const ask = async (host: LabHost, url: string): Promise<string> =>
+  (await host.exec(['node', '-e', fetching, url])).stdout
