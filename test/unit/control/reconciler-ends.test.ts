@@ -48,7 +48,12 @@ const source = async () => {
   let current = (): Agent => ({}) as Partial<Agent> as Agent
   let reconciler: Reconciler | null = null
   let answered = false
-  return { abort, run, hasAnswered: () => answered, record: { ...record, pool: move.sourcePool, endedMoves: [] as string[] } }
+  return {
+    abort,
+    run,
+    hasAnswered: () => answered,
+    record: { ...record, pool: move.sourcePool, endedMoves: [] as string[] },
+  }
 }
 
 test('a source that may have missed the begin of an aborted move hears of the end, once, where its copy is', async () => {
