@@ -71,7 +71,7 @@ export class Sessions {
       retryable: error?.details.lost === true || error?.details.died === true,
       resentBytes: result?.resentBytes ?? 0,
       reconnects: result?.reconnects ?? 0,
-      wireBytes: result?.wireBytes ?? 0,
+      wireBytes: result?.wireBytes ?? wireBytesOf(error) ?? 0,
     }
   }
 
@@ -103,4 +103,9 @@ export class Sessions {
       details: { sessionId: id },
     })
   }
+}
+
+const wireBytesOf = (error: DroverError | null): number | null => {
+  const { wireBytes } = error?.details ?? {}
+  return typeof wireBytes === 'number' ? wireBytes : null
 }

@@ -76,17 +76,17 @@ export const ship = async (
   let opened: Opened | null = first
   let wasResumed = false
   // What a session that is gone on with has sent; of the last one that failed, and of the one that runs.
-  let sentBytes = 0
-  let keptBytes = 0
+  let sent = nothing
+  let kept = nothing
   for (const pauses = [...pausesMs(shipment.final)]; ; ) {
     try {
       const resumes = wasResumed ? null : snapshot
       wasResumed = false
       opened ??= await openSession(context, shipment, resumes)
       wasResumed = opened.resumeToken !== undefined
-      keptBytes = wasResumed ? sentBytes : 0
-      const status = await shipOnce(context, shipment, snapshot, opened, keptBytes)
-      return { ...status, bytes: keptBytes + status.bytes, wireBytes: keptBytes + status.wireBytes }
+      kept = wasResumed ? sent : nothing
+      const status = await shipOnce(context, shipment, snapshot, opened, kept.bytes)
+      return { ...status, bytes: kept.bytes + status.bytes, wireBytes: kept.wireBytes + status.wireBytes }
     } catch (error) {
       const retryable =
         error instanceof Retryable || wasResumed || (opened === null && hasCode(error, 'HOST_UNREACHABLE'))
@@ -95,7 +95,7 @@ export const ship = async (
       const failure = error instanceof Retryable ? error.failure : error
       // With no try left still: the sender's pool may be one that cannot go on.
       const pauseMs = pauses.shift() ?? (wasResumed ? anewPauseMs : null)
-      if (opened !== null) sentBytes = error instanceof Retryable ? keptBytes + error.sentBytes : 0
+      if (opened !== null) sent = error instanceof Retryable ? sum(kept, error.sent) : nothing
       if (!retryable || late || pauseMs === null) throw failure
       await parts.emit('move.stream-again', eventData(context, { reason: asDroverError(failure).message }))
       opened = null
@@ -107,14 +107,29 @@ export const ship = async (
 /** Another try may do better. */
 class Retryable extends Error {
   readonly failure: DroverError
-  readonly sentBytes: number
+  readonly sent: Counts
 
-  constructor(failure: DroverError, sentBytes: number) {
+  constructor(failure: DroverError, sent: Counts) {
     super(failure.message)
     this.failure = failure
-    this.sentBytes = sentBytes
+    this.sent = sent
   }
 }
+
+/** Of a stream, and of what went over the link for it. */
+type Counts = Pick<TransferStatus, 'bytes' | 'wireBytes'>
+
+const nothing: Counts = { bytes: 0, wireBytes: 0 }
+const sum = (one: Counts, other: Counts): Counts => ({
+  bytes: one.bytes + other.bytes,
+  wireBytes: one.wireBytes + other.wireBytes,
+})
+
+/** A process that died has not told what it packed. */
+const countsOf = ({ bytes, wireBytes }: TransferStatus): Counts => ({
+  bytes,
+  wireBytes: wireBytes > 0 ? wireBytes : bytes,
+})
 
 const shipOnce = async (
   context: MoveContext,
@@ -199,7 +214,7 @@ const follow = async (
         'STREAM_FAILED',
         `shipping volume ${command.volumeName} from ${context.sourceHost.name} to ${context.targetHost.name} broke: ${why}`,
       )
-      throw status.retryable || there.retryable ? new Retryable(failure, status.bytes) : failure
+      throw status.retryable || there.retryable ? new Retryable(failure, countsOf(status)) : failure
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { TLSSocket } from 'node:tls'
+import { DroverError } from '../../domain/errors.ts'
 import type { SendSpec, TransferResult } from '../transfer.ts'
 import { awaitGo, dial, firstDial, laterDial } from './connect.ts'
 import { asStreamFailure, isLost } from './failure.ts'
@@ -59,7 +60,11 @@ export const sendSecurely = async (spec: SendSpec, task: Task, open = dialSecure
       if (link.writable) link.write(controlFrame('failure', Buffer.from(failure.message.slice(0, 4000))))
       await closeGently(link)
     }
-    throw failure
+    // What has gone over the link counts: where the receiver keeps what arrived, only the rest is sent.
+    throw new DroverError(failure.code, failure.message, {
+      cause: failure,
+      details: { ...failure.details, wireBytes: session.wireBytes },
+    })
   }
 }
 

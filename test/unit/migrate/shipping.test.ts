@@ -11,7 +11,7 @@ const status = (change: Partial<TransferStatus>): TransferStatus => ({
   ...change,
 })
 const done = status({})
-const lost = status({ state: 'failed', digest: null, error: 'the link broke', retryable: true })
+const lost = status({ state: 'failed', digest: null, error: 'the link broke', retryable: true, wireBytes: 0 })
 const failed = status({ state: 'failed', digest: null, error: 'no such subvolume' })
 const unreachable = new DroverError('HOST_UNREACHABLE', 'no answer')
 
@@ -81,7 +81,8 @@ test('not for ever, and while writers are stopped once only', async () => {
 test('where the target kept what arrived, the rest is sent; what failed once more after that is begun anew', async () => {
   const resumes: unknown[] = []
   const tokens: unknown[] = []
-  const status = [lost, failed, lost]
+  // Of the second one that was lost it is known what it packed.
+  const status = [lost, failed, { ...lost, wireBytes: 3 }]
   const { run } = world([], {
     target: {
       receive: async (args: { resumes?: string }) => {
@@ -97,7 +98,7 @@ test('where the target kept what arrived, the rest is sent; what failed once mor
     } as unknown as Agent,
   })
   // What the session before had sent counts, for the target has kept it.
-  expect(await run(false)).toMatchObject({ bytes: 14 })
+  expect(await run(false)).toMatchObject({ bytes: 14, wireBytes: 10 })
   expect(resumes).toEqual([undefined, 'u', undefined, 'u'])
   expect(tokens).toEqual([undefined, 'token', undefined, 'token'])
 })

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Argv } from '../../../src/backends/backend.ts'
+import type { DroverError } from '../../../src/domain/errors.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { createArrivals } from '../../../src/migrate/transfer/arrivals.ts'
 import { receiveSecurely } from '../../../src/migrate/transfer/receive.ts'
@@ -193,4 +194,14 @@ test('under zstd what shrinks is sent shrunk, and a limit is one of the wire', a
   expect(wireBytes).toBeLessThan(size / 50)
   const noise = await begin({ send: { compress: 'zstd' } }).sent
   expect(noise.wireBytes).toBeLessThan(size * 1.001)
+})
+
+test('a sender that failed tells what went over the wire until then', async () => {
+  const { sent } = begin({
+    source: ['sh', '-c', `head -c ${size} /dev/zero; exit 3`],
+    send: { compress: 'zstd' },
+  })
+  const wireBytes = await sent.catch((thrown: DroverError) => thrown.details.wireBytes)
+  expect(wireBytes).toBeGreaterThan(0)
+  expect(wireBytes).toBeLessThan(size / 50)
 })
