@@ -31,6 +31,8 @@ export interface SnapshotRecord {
   readonly origin: 'move' | 'user'
   /** A content proof found it unlike the same snapshot elsewhere: kept until that is settled, never a base. */
   readonly differs?: true
+  /** What was received upon it, file by file, was not what was sent, whyever: never a base again. */
+  readonly unproved?: true
 }
 
 /** Equal of snapshots that hold the same files, on pools of whatever kind. */

@@ -27,6 +27,7 @@ import { asSource, asTarget } from './sides.ts'
 import { SourceSide } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
 import type { TransferService } from './transfer.ts'
+import { noteUnprovedBase } from './unproved-base.ts'
 import { discardReplica, noteContent } from './verification/kept-copies.ts'
 import type { TreeDigests } from './verification/tree-digests.ts'
 import { Watchdog } from './watchdog.ts'
@@ -185,7 +186,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
     },
     hasImage: ({ imageId }) => runtime.hasImage(imageId),
     receive: async (args) => {
-      await startReceive(target(args), transfers, receiving, args)
+      await startReceive(host, target(args), transfers, receiving, args)
       const resumeToken = receiving.resumeToken(args.sessionId)
       const where = { dataAddress: parts.dataAddress(), streamVersion: await target(args).streamVersion(args) }
       return resumeToken === undefined ? where : { ...where, resumeToken }
@@ -301,6 +302,7 @@ const startSend = async (
 }
 
 const startReceive = async (
+  host: VolumeHost,
   target: TargetSide,
   transfers: TransferService,
   sessions: Sessions,
@@ -322,6 +324,9 @@ const startReceive = async (
     }),
   )
   sessions.add(args.sessionId, transfer, resumeToken)
+  transfer.done
+    .catch((failure: unknown) => noteUnprovedBase(host, args, failure))
+    .catch((error) => host.logger.warn({ error: String(error) }, 'a base that failed its proof was not noted'))
 }
 
 const baseKeptMs = 24 * 3_600_000

@@ -40,7 +40,7 @@ export const intactOf = async ({ backend, record }: Held): Promise<SnapshotRecor
   if (facet === undefined) return []
   const checked = await Promise.all(
     record.snapshots
-      .filter(({ differs }) => differs !== true)
+      .filter(({ differs, unproved }) => differs !== true && unproved !== true)
       .map(async (snapshot) => ((await facet.intact(record.volumeId, snapshot)) ? snapshot : null)),
   )
   return checked.filter((snapshot) => snapshot !== null)

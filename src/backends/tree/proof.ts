@@ -5,6 +5,9 @@ import type { Proof } from './frames.ts'
 
 const entriesPerDigest = 1024
 
+/** So begins what `compareWith` says of another tree. */
+export const notWhatWasSent = 'what was written is not what was sent'
+
 interface Stretch {
   readonly digest: string
   readonly entries: number
@@ -37,13 +40,13 @@ export const compareWith = (top: string, { digests, entries, read }: Proof): voi
   let index = 0
   for (const stretch of stretchesOf(top, touchedIn(read))) {
     if (digests[index] !== stretch.digest) {
-      throw new Error(`what was written is not what was sent: it differs at or after ${printable(stretch.first)}`)
+      throw new Error(`${notWhatWasSent}: it differs at or after ${printable(stretch.first)}`)
     }
     index += 1
     count += stretch.entries
   }
   if (index !== digests.length || count !== entries) {
-    throw new Error(`what was written is not what was sent: ${count} names instead of ${entries}`)
+    throw new Error(`${notWhatWasSent}: ${count} names instead of ${entries}`)
   }
 }
 
