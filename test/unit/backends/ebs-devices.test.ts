@@ -132,6 +132,25 @@ test('the epoch in the tags follows the record', async () => {
   expect(server.calls().filter((action) => action === 'CreateTags')).toHaveLength(1)
 })
 
+test.each(['lost reply', 'lost request'] as const)(
+  'a tag with the epoch that was not answered (%s) makes nobody a stranger to his own volume, and is set again',
+  async (kind) => {
+    const devices = await start()
+    const device = await made()
+    server.faults.add({ action: 'CreateTags', kind, times: 1_000 })
+    await devices.noteEpoch('v'.repeat(26) as VolumeId, 7)
+    server.faults.clear()
+    await devices.path(device)
+    await devices.noteEpoch('v'.repeat(26) as VolumeId, 7)
+    expect(volumes()[0]?.tags['drover:epoch']).toBe('7')
+    const asked = server.calls().length
+    await devices.noteEpoch('v'.repeat(26) as VolumeId, 7)
+    expect(server.calls()).toHaveLength(asked)
+    await devices.remove(device)
+    expect(volumes()).toEqual([])
+  },
+)
+
 describe('a lost reply', () => {
   const actions = ['CreateVolume', 'AttachVolume', 'ModifyVolume', 'CreateSnapshot', 'DetachVolume', 'DeleteVolume']
   const faults = ['lost reply', 'lost request', 'failing', 'throttled'] as const

@@ -268,7 +268,8 @@ export class EbsDevices implements BlockProvider {
   async noteEpoch(id: VolumeId, epoch: number): Promise<void> {
     const { ledger, cloud, logger } = this.#parts
     const behind = (await ledger.all()).filter(
-      ({ device, epoch: noted }) => device.startsWith(`${id}.`) && noted < epoch,
+      ({ device, epoch: noted, isTagDue }) =>
+        device.startsWith(`${id}.`) && (noted < epoch || (isTagDue === true && noted === epoch)),
     )
     for (const { device } of behind) {
       await this.#devices.run(device, async () => {
@@ -276,11 +277,12 @@ export class EbsDevices implements BlockProvider {
         if (entry?.volume?.volumeId == null || entry.sealMark !== null || entry.passing !== undefined) return
         try {
           await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
-          // First: a tag never says more than is known here.
-          await ledger.write({ ...entry, epoch })
-          await cloud.tag([entry.volume.volumeId], this.#making.tags({ ...entry, epoch }), 30_000)
+          // First, and for good: a tag never says more than is known here, and one that was not answered may have been set.
+          const { isTagDue: _, ...known } = { ...entry, epoch }
+          await ledger.write({ ...known, isTagDue: true })
+          await cloud.tag([entry.volume.volumeId], this.#making.tags(known), 30_000)
+          await ledger.write(known)
         } catch (error) {
-          await ledger.write(entry)
           logger.warn({ device, epoch, err: error }, 'the tag with the epoch is behind; it is set with the next record')
         }
       })

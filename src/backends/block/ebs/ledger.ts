@@ -39,6 +39,8 @@ export interface Entry {
   /** Null: not sealed. */
   readonly sealMark: number | null
   readonly epoch: number
+  /** The tags are to follow to `epoch`, and no answer said that they have; absent: they have. */
+  readonly isTagDue?: boolean
   /** On its way to another host, or from one: who removes it here removes this note, and leaves the volume alone. */
   readonly passing?: 'leaving' | 'arriving'
 }
