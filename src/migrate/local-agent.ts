@@ -1,7 +1,6 @@
 import pLimit from 'p-limit'
 import type { HeldCertificate } from '../cluster/renewal.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
-import type { DatasetRecord } from '../domain/dataset.ts'
 import { asDroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
@@ -30,6 +29,7 @@ import type { TransferService } from './transfer.ts'
 import { noteUnprovedBase } from './unproved-base.ts'
 import { discardReplica, noteContent } from './verification/kept-copies.ts'
 import type { TreeDigests } from './verification/tree-digests.ts'
+import { watchSealed } from './watch-sealed.ts'
 import { Watchdog } from './watchdog.ts'
 
 export interface LocalAgentParts {
@@ -75,6 +75,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   /** Within one host both ends of a session are here. */
   const sending = new Sessions(host.clock)
   const receiving = new Sessions(host.clock)
+  const closing = new AbortController()
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
   const shared = { whole: host, turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
   const source = (about: Partial<MoveCommand>) =>
@@ -239,31 +240,20 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
 
     recover: async () => {
       await dropEndedJournals(host, journal)
-      for (const { record } of await host.allHeld()) {
-        if (record.moveId === null || !['sealed', 'released'].includes(record.role)) continue
-        watchdog.watch(commandFrom(host, record, record.moveId))
-      }
+      await watchSealed(host, watchdog, closing.signal)
     },
     sweep: async () => {
       await dropEndedJournals(host, journal)
       await sweep(host, digests)
     },
     close: () => {
+      closing.abort()
       watchdog.close()
       host.putOff.close()
       digests.close()
     },
   }
 }
-
-const commandFrom = (host: VolumeHost, record: DatasetRecord, moveId: MoveCommand['moveId']): MoveCommand => ({
-  volumeId: record.volumeId,
-  volumeName: record.name,
-  moveId,
-  epoch: record.seen,
-  returnEpoch: host.epochs.seen(record.volumeId),
-  sourcePool: record.pool,
-})
 
 const usageOf = async (host: VolumeHost, ids: readonly VolumeId[]): Promise<Record<string, number>> => {
   const found = await Promise.all(host.backends.map(async (backend) => [backend, await backend.usage(ids)] as const))

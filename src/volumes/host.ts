@@ -169,16 +169,15 @@ export class VolumeHost {
 
   /** Everything with a record, over all pools. @throws POOL_UNREACHABLE: what one of them holds is not known then */
   async allHeld(): Promise<Held[]> {
-    const listed = await Promise.all(
-      this.backends.map(async (backend) => {
-        // As `copyIn`.
-        const records = await (this.backends.length === 1 ? backend.list() : this.reads.list(backend))
-        return records.records.map((record) => ({ backend, record }))
-      }),
-    )
-    const all = listed.flat()
-    for (const { backend, record } of all) this.reads.note(backend, record.volumeId)
-    return all
+    return (await Promise.all(this.backends.map((backend) => this.heldOn(backend)))).flat()
+  }
+
+  /** @throws POOL_UNREACHABLE */
+  async heldOn(backend: Backend): Promise<Held[]> {
+    // As `copyIn`.
+    const { records } = await (this.backends.length === 1 ? backend.list() : this.reads.list(backend))
+    for (const record of records) this.reads.note(backend, record.volumeId)
+    return records.map((record) => ({ backend, record }))
   }
 
   /** @throws DATASET_MISSING */

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 
 /** So long rsync may do nothing at all: its disk hangs then, or it waits for what will not come. */
 const stallMs = 300_000
@@ -35,7 +35,10 @@ export const unlessStalled = async <T>(
   }
 }
 
-/** Another text when the process, or one that it has started, has used the processor, read or written meanwhile. */
+/**
+ * Another text when the process, or one that it has started, has used the processor, read or written meanwhile; of one that lives and
+ * cannot be looked into, another each time.
+ */
 export const activityOf = (pid: number | undefined): string => {
   if (pid === undefined) return ''
   try {
@@ -47,7 +50,6 @@ export const activityOf = (pid: number | undefined): string => {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean)
     return [pid, utime, stime, read, written, ...children.map((child) => activityOf(Number(child)))].join(' ')
   } catch {
-    // It has ended.
-    return ''
+    return existsSync(`/proc/${pid}`) ? `unknown at ${performance.now()}` : ''
   }
 }
