@@ -151,6 +151,19 @@ test.each(['lost reply', 'lost request'] as const)(
   },
 )
 
+test('who owns it again after a host that was lost for good is no stranger to it; who knows of less is', async () => {
+  const devices = await start()
+  const device = await made()
+  const [volume] = volumes()
+  if (volume === undefined) throw new Error('no volume')
+  server.world.volumes.put(volume.id, { ...volume, tags: { ...volume.tags, 'drover:epoch': '2' } })
+  await server.settled()
+  await expect(devices.path(device)).rejects.toMatchObject({ code: 'DATASET_FOREIGN' })
+  await devices.noteEpoch('v'.repeat(26) as VolumeId, 3)
+  await devices.path(device)
+  expect(volumes()[0]?.tags['drover:epoch']).toBe('3')
+})
+
 describe('a lost reply', () => {
   const actions = ['CreateVolume', 'AttachVolume', 'ModifyVolume', 'CreateSnapshot', 'DetachVolume', 'DeleteVolume']
   const faults = ['lost reply', 'lost request', 'failing', 'throttled'] as const

@@ -276,10 +276,11 @@ export class EbsDevices implements BlockProvider {
         const entry = await ledger.read(device)
         if (entry?.volume?.volumeId == null || entry.sealMark !== null || entry.passing !== undefined) return
         try {
-          await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
-          // First, and for good: a tag never says more than is known here, and one that was not answered may have been set.
+          // First, and for good: a tag never says more than is known here, and one that was not answered may have been set. Nor is who owns it
+          // again a stranger to it, where the tag is of a host in between that was lost.
           const { isTagDue: _, ...known } = { ...entry, epoch }
           await ledger.write({ ...known, isTagDue: true })
+          await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
           await cloud.tag([entry.volume.volumeId], this.#making.tags(known), 30_000)
           await ledger.write(known)
         } catch (error) {
