@@ -2,8 +2,11 @@ import { DroverError, hasCode } from '../../../domain/errors.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import { type Entry, isEntry } from './ledger.ts'
 
-/** Writers wait while a volume passes from one host to another: that a detach or an attach hangs is told sooner than otherwise. */
-const mostMs = 80_000
+/**
+ * Writers wait while a volume passes from one host to another: that a detach or an attach hangs is told sooner than otherwise. Who asked a target to
+ * take it hears no answer after two minutes.
+ */
+const mostMs = { detach: 80_000, attach: 75_000, giveUpTaking: 25_000 }
 
 /** Volumes on their way from one instance to another: their entries are marked, and whoever removes a marked one leaves the volume alone. */
 export class Passing {
@@ -48,15 +51,15 @@ export class Passing {
         )
       }
     } catch (error) {
-      await this.giveUp(entry).catch((left: unknown) => {
+      await this.giveUp(entry, mostMs.giveUpTaking).catch((left: unknown) => {
         logger.warn({ device: entry.device, err: left }, 'a volume that was not taken may still be attached here')
       })
-      throw error
+      throw answered(error)
     }
   }
 
   /** Not attached here any more. */
-  async giveUp(entry: Entry): Promise<void> {
+  async giveUp(entry: Entry, timeoutMs: number = mostMs.detach): Promise<void> {
     const { attachments, disks, volumes, identity } = this.#parts
     const volumeId = entry.volume?.volumeId ?? null
     if (volumeId === null || entry.passing !== 'arriving') return
@@ -64,7 +67,7 @@ export class Passing {
       const [known] = (await volumes.mustOwn(volumeId, entry.device)).attachments
       const isElsewhere = known !== undefined && known.instanceId !== (await identity()).instanceId
       if (isElsewhere && (await disks.find(volumeId)) === null) return
-      await attachments.detach(volumeId, entry.device, this.#within('detach'))
+      await attachments.detach(volumeId, entry.device, Math.min(this.#within('detach'), timeoutMs))
     } catch (error) {
       // There is none that could be attached here.
       if (!hasCode(error, 'DATASET_MISSING', 'DATASET_FOREIGN')) throw error
@@ -77,7 +80,7 @@ export class Passing {
   }
 
   #within(what: 'attach' | 'detach'): number {
-    return Math.min(this.#parts.surroundings.limits[what], mostMs)
+    return Math.min(this.#parts.surroundings.limits[what], mostMs[what])
   }
 }
 
@@ -85,3 +88,9 @@ const mustBeMade = ({ device, volume }: Entry): string => {
   if (volume?.volumeId != null) return volume.volumeId
   throw new DroverError('DATASET_MISSING', `device ${device} has no volume of its own; nothing was made in its place`)
 }
+
+/** TIMED_OUT is what a host that does not answer says, and decides nothing: this one answers that it does not take the volume. */
+const answered = (error: unknown): unknown =>
+  error instanceof DroverError && error.code === 'TIMED_OUT'
+    ? new DroverError('VOLUME_BUSY', error.message, { details: error.details, cause: error })
+    : error
