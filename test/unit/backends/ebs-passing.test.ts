@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import type { Passing } from '../../../src/backends/block/ebs/passing.ts'
 import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
 import { fastClock, unitBytes } from '../../ec2/pool.ts'
-import { type Ec2Options, Ec2Server } from '../../ec2/server.ts'
+import { beside, type Ec2Options, Ec2Server } from '../../ec2/server.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 /* A target, when what it asks of EC2 goes wrong. */
@@ -41,4 +41,37 @@ test('an attach that does not end is an answer, not the silence that decides not
     message: expect.stringContaining('did not show'),
   })
   expect(attachment()).toBeNull()
+})
+
+test.each([
+  ['an attach that EC2 is at', 0],
+  ['the request for one', 100],
+])(
+  '%s when its process dies: refused within the lag of describes, it does not come to stay here',
+  async (_, slowMs) => {
+    let behind = 0
+    const device = await expected({ times: { attach: 100, lag: 250 }, random: () => behind })
+    const [volume] = server.world.volumes.all()
+    if (volume === undefined) throw new Error('no volume')
+    const source = { instanceId: beside.instanceId, device: '/dev/xvdba', state: 'attached' as const }
+    server.world.volumes.put(volume.id, { ...volume, state: 'in-use', attachment: source })
+    await server.settled()
+    server.world.volumes.put(volume.id, volume)
+    behind = 1
+    server.faults.add({ action: 'AttachVolume', kind: { slowMs } })
+    void pass(device, 'take').catch(() => {})
+    await expect.poll(() => server.calls().includes('AttachVolume'), { interval: 5 }).toBe(true)
+    host.die()
+    host = await incarnate({ server, directory, clock })
+    await pass(device, 'giveUp')
+    await server.settled()
+    expect(attachment()).toBeNull()
+  },
+)
+
+test('what was never asked for is given up without a call', async () => {
+  const device = await expected()
+  const asked = server.calls().length
+  await pass(device, 'giveUp')
+  expect(server.calls()).toHaveLength(asked)
 })

@@ -43,6 +43,8 @@ export interface Entry {
   readonly isTagDue?: boolean
   /** On its way to another host, or from one: who removes it here removes this note, and leaves the volume alone. */
   readonly passing?: 'leaving' | 'arriving'
+  /** Of what is arriving: since then an attach may have been asked for, which describes need not show yet. Absent: none was. */
+  readonly takenAt?: number
 }
 
 /**

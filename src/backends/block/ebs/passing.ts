@@ -1,4 +1,5 @@
 import { DroverError, hasCode } from '../../../domain/errors.ts'
+import { isRefusal } from './calls.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import { type Entry, isEntry } from './ledger.ts'
 
@@ -7,6 +8,7 @@ import { type Entry, isEntry } from './ledger.ts'
  * take it hears no answer after two minutes.
  */
 const mostMs = { detach: 80_000, attach: 75_000, giveUpTaking: 25_000 }
+const [lookMs, longestLookMs] = [1_000, 10_000]
 
 /** Volumes on their way from one instance to another: their entries are marked, and whoever removes a marked one leaves the volume alone. */
 export class Passing {
@@ -40,8 +42,10 @@ export class Passing {
 
   /** Attached here, and whole. What fails leaves it attached nowhere, as far as that can be. */
   async take(entry: Entry): Promise<void> {
-    const { attachments, logger } = this.#parts
+    const { attachments, ledger, clock, logger } = this.#parts
     const volumeId = mustBeMade(entry)
+    const taken: Entry = { ...entry, takenAt: clock.now() }
+    await ledger.write(taken)
     try {
       const disk = await attachments.attach(volumeId, entry.device, this.#within('attach'))
       if (disk.sizeBytes < entry.sizeBytes) {
@@ -51,32 +55,70 @@ export class Passing {
         )
       }
     } catch (error) {
-      await this.giveUp(entry, mostMs.giveUpTaking).catch((left: unknown) => {
+      // Of what EC2 has refused for want of room nothing is on its way.
+      const asked = hasCode(error, 'NO_SPACE') ? { ...taken, takenAt: 0 } : taken
+      await this.#leave(asked).catch((left: unknown) => {
         logger.warn({ device: entry.device, err: left }, 'a volume that was not taken may still be attached here')
       })
       throw answered(error)
     }
   }
 
-  /** Not attached here any more. */
+  /** It may be taken again. */
+  async #leave(taken: Entry): Promise<void> {
+    await this.giveUp(taken, mostMs.giveUpTaking)
+    await this.#parts.ledger.write(notTaken(taken))
+  }
+
+  /** Not attached here any more, nor later by what was asked for. */
   async giveUp(entry: Entry, timeoutMs: number = mostMs.detach): Promise<void> {
-    const { attachments, disks, volumes, identity } = this.#parts
+    const { disks } = this.#parts
     const volumeId = entry.volume?.volumeId ?? null
     if (volumeId === null || entry.passing !== 'arriving') return
+    // Nobody but `take` asks for it.
+    if (entry.takenAt === undefined && (await disks.find(volumeId)) === null) return
     try {
-      const [known] = (await volumes.mustOwn(volumeId, entry.device)).attachments
-      const isElsewhere = known !== undefined && known.instanceId !== (await identity()).instanceId
-      if (isElsewhere && (await disks.find(volumeId)) === null) return
-      await attachments.detach(volumeId, entry.device, Math.min(this.#within('detach'), timeoutMs))
+      await this.#withdraw(volumeId, entry, Math.min(this.#within('detach'), timeoutMs))
     } catch (error) {
       // There is none that could be attached here.
       if (!hasCode(error, 'DATASET_MISSING', 'DATASET_FOREIGN')) throw error
     }
   }
 
+  /**
+   * What the kernel shows is detached. Where it shows nothing an attach may be under way all the same, and describes lag behind it: EC2 is told to
+   * detach it until they are of later than that, for the request itself may have been on its way when its process died.
+   */
+  async #withdraw(volumeId: string, { device, takenAt = 0 }: Entry, timeoutMs: number): Promise<void> {
+    const { attachments, cloud, clock, disks, identity, surroundings, volumes } = this.#parts
+    const { instanceId: here } = await identity()
+    const { settle } = surroundings.limits
+    const startedAt = clock.monotonic()
+    const knownAt = startedAt + Math.min(Math.max(takenAt + settle - clock.now(), 0), settle)
+    let isTold = false
+    for (let waitMs = lookMs; ; waitMs = Math.min(waitMs * 2, longestLookMs)) {
+      if ((await disks.find(volumeId)) !== null) return attachments.detach(volumeId, device, timeoutMs)
+      const [known] = (await volumes.mustOwn(volumeId, device)).attachments
+      if (isTold && clock.monotonic() > knownAt && known?.instanceId !== here) return
+      if (clock.monotonic() > startedAt + timeoutMs) {
+        throw new DroverError(
+          'TIMED_OUT',
+          `volume ${volumeId} (${device}) may still become attached to instance ${here}`,
+        )
+      }
+      await cloud.detach(volumeId, here).catch((error: unknown) => {
+        // It is not attached here, or not yet.
+        if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
+      })
+      isTold = true
+      await clock.sleep(waitMs)
+    }
+  }
+
   /** It is this host's own (again). */
-  async keep({ passing, ...entry }: Entry): Promise<void> {
-    if (passing !== undefined) await this.#parts.ledger.write(entry)
+  async keep(entry: Entry): Promise<void> {
+    const { passing, ...own } = notTaken(entry)
+    if (passing !== undefined) await this.#parts.ledger.write(own)
   }
 
   #within(what: 'attach' | 'detach'): number {
@@ -88,6 +130,8 @@ const mustBeMade = ({ device, volume }: Entry): string => {
   if (volume?.volumeId != null) return volume.volumeId
   throw new DroverError('DATASET_MISSING', `device ${device} has no volume of its own; nothing was made in its place`)
 }
+
+const notTaken = ({ takenAt: _, ...entry }: Entry): Entry => entry
 
 /** TIMED_OUT is what a host that does not answer says, and decides nothing: this one answers that it does not take the volume. */
 const answered = (error: unknown): unknown =>
