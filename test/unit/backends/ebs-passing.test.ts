@@ -75,3 +75,17 @@ test('what was never asked for is given up without a call', async () => {
   await pass(device, 'giveUp')
   expect(server.calls()).toHaveLength(asked)
 })
+
+test('what is still being detached is not taken again, however long the kernel shows it', async () => {
+  const device = await expected({ times: { attach: 3_600_000 } })
+  const [volume] = server.world.volumes.all()
+  if (volume === undefined) throw new Error('no volume')
+  server.world.stuck.add(volume.id)
+  await expect(pass(device, 'take')).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+  expect(attachment()).toMatchObject({ state: 'detaching' })
+  await expect(pass(device, 'take')).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+  host.die()
+  host = await incarnate({ server, directory, clock })
+  await expect(pass(device, 'take')).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
+  expect(server.calls().filter((action) => action === 'AttachVolume')).toHaveLength(1)
+})

@@ -45,6 +45,8 @@ export interface Entry {
   readonly passing?: 'leaving' | 'arriving'
   /** Of what is arriving: since then an attach may have been asked for, which describes need not show yet. Absent: none was. */
   readonly takenAt?: number
+  /** A detach was begun that may still be under way: what the kernel shows of it may go at any moment. */
+  readonly isGivenUp?: true
 }
 
 /**

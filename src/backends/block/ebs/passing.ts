@@ -7,7 +7,7 @@ import { type Entry, isEntry } from './ledger.ts'
  * Writers wait while a volume passes from one host to another: that a detach or an attach hangs is told sooner than otherwise. Who asked a target to
  * take it hears no answer after two minutes.
  */
-const mostMs = { detach: 80_000, attach: 75_000, giveUpTaking: 25_000 }
+const mostMs = { detach: 80_000, attach: 70_000, giveUpTaking: 20_000 }
 const [lookMs, longestLookMs] = [1_000, 10_000]
 
 /** Volumes on their way from one instance to another: their entries are marked, and whoever removes a marked one leaves the volume alone. */
@@ -44,7 +44,13 @@ export class Passing {
   async take(entry: Entry): Promise<void> {
     const { attachments, ledger, clock, logger } = this.#parts
     const volumeId = mustBeMade(entry)
-    const taken: Entry = { ...entry, takenAt: clock.now() }
+    const taken: Entry = { ...notTaken(entry), takenAt: clock.now() }
+    try {
+      // What is being detached would vanish under its writers.
+      if (entry.isGivenUp === true) await this.#leave(entry)
+    } catch (error) {
+      throw answered(error)
+    }
     await ledger.write(taken)
     try {
       const disk = await attachments.attach(volumeId, entry.device, this.#within('attach'))
@@ -66,6 +72,7 @@ export class Passing {
 
   /** It may be taken again. */
   async #leave(taken: Entry): Promise<void> {
+    await this.#parts.ledger.write({ ...taken, isGivenUp: true })
     await this.giveUp(taken, mostMs.giveUpTaking)
     await this.#parts.ledger.write(notTaken(taken))
   }
@@ -131,7 +138,7 @@ const mustBeMade = ({ device, volume }: Entry): string => {
   throw new DroverError('DATASET_MISSING', `device ${device} has no volume of its own; nothing was made in its place`)
 }
 
-const notTaken = ({ takenAt: _, ...entry }: Entry): Entry => entry
+const notTaken = ({ takenAt: _, isGivenUp: _isGivenUp, ...entry }: Entry): Entry => entry
 
 /** TIMED_OUT is what a host that does not answer says, and decides nothing: this one answers that it does not take the volume. */
 const answered = (error: unknown): unknown =>
