@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import type { Passing } from '../../../src/backends/block/ebs/passing.ts'
+import type { VolumeId } from '../../../src/domain/ids.ts'
 import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
 import { fastClock, unitBytes } from '../../ec2/pool.ts'
 import { beside, type Ec2Options, Ec2Server } from '../../ec2/server.ts'
@@ -30,7 +31,7 @@ const expected = async (options: Ec2Options = {}): Promise<string> => {
   await host.devices.expect(told, device)
   return device
 }
-const pass = (device: string, what: 'take' | 'giveUp') =>
+const pass = (device: string, what: 'take' | 'giveUp' | 'letGo' | 'keep') =>
   host.devices.pass(device, (passing: Passing, entry) => passing[what](entry))
 const attachment = () => server.world.volumes.all()[0]?.attachment ?? null
 
@@ -88,4 +89,18 @@ test('what is still being detached is not taken again, however long the kernel s
   host = await incarnate({ server, directory, clock })
   await expect(pass(device, 'take')).rejects.toMatchObject({ code: 'VOLUME_BUSY' })
   expect(server.calls().filter((action) => action === 'AttachVolume')).toHaveLength(1)
+})
+
+test('while EC2 does not answer a source is not kept from its writers: neither by what it lets go of, nor by the tag with its epoch', async () => {
+  const device = await expected()
+  await pass(device, 'keep')
+  await host.devices.path(device)
+  server.faults.add({ action: 'DescribeVolumes', kind: 'failing', times: 1_000 })
+  const before = server.journal.length
+  await expect(pass(device, 'letGo')).rejects.toThrow('DescribeVolumes')
+  await pass(device, 'keep')
+  await host.devices.noteEpoch('v'.repeat(26) as VolumeId, 3)
+  // Asked again and again, less and less often, for a minute and a half in all, not for twenty.
+  expect(server.calls(before).length).toBeLessThan(40)
+  expect(await host.devices.attached(device)).not.toBeNull()
 })

@@ -15,7 +15,7 @@ interface Parts {
   readonly limits: Limits
   readonly instanceId: () => Promise<string>
   /** @throws DATASET_MISSING, DATASET_FOREIGN: nothing may be done to it */
-  readonly mustOwn: (volumeId: string, device: string) => Promise<CloudVolume>
+  readonly mustOwn: (volumeId: string, device: string, timeoutMs?: number) => Promise<CloudVolume>
 }
 
 const lookMs = 200
@@ -120,6 +120,7 @@ export class Attachments {
     return this.#volumes.run(volumeId, async () => {
       const { cloud, disks, watch, clock, mustOwn } = this.#parts
       const here = await this.#parts.instanceId()
+      const endsAt = clock.monotonic() + timeoutMs
       const disk = await disks.find(volumeId)
       if (disk !== null && ((await disks.isClaimed(disk)) || (await disks.isOpen(disk)))) {
         throw new DroverError(
@@ -127,13 +128,13 @@ export class Attachments {
           `${disk.path}, volume ${volumeId} (${device}), is in use; it is not detached`,
         )
       }
-      const [known] = (await mustOwn(volumeId, device)).attachments
+      const [known] = (await mustOwn(volumeId, device, timeoutMs)).attachments
       // What the kernel shows is here, whatever older answers say.
       if (disk === null && known !== undefined && known.instanceId !== here) {
         throw elsewhere(volumeId, device, known.instanceId)
       }
       try {
-        await cloud.detach(volumeId, here)
+        await cloud.detach(volumeId, here, endsAt - clock.monotonic())
       } catch (error) {
         // It is on its way already, or has gone.
         if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
@@ -147,7 +148,6 @@ export class Attachments {
           { details: { volumeId, instanceId: left?.instanceId ?? here, device: left?.device ?? null } },
         )
       }
-      const endsAt = clock.monotonic() + timeoutMs
       // An answer from before it was attached says free, too.
       do {
         if (clock.monotonic() > endsAt) throw late(null)

@@ -1,5 +1,5 @@
 import type { Snapshot, Tag, Volume } from '@aws-sdk/client-ec2'
-import type { Calls } from './calls.ts'
+import type { CallOptions, Calls } from './calls.ts'
 import type { Ec2 } from './ec2-client.ts'
 import type { VolumeRequest } from './ledger.ts'
 import type { Tags } from './tags.ts'
@@ -34,10 +34,10 @@ export class Cloud {
   }
 
   /** Those that there are, as far as EC2 knows at the moment: what was made a moment ago may be missing. */
-  async volumes(ids: readonly string[]): Promise<CloudVolume[]> {
+  async volumes(ids: readonly string[], timeoutMs?: number): Promise<CloudVolume[]> {
     const found: CloudVolume[] = []
     for (let at = 0; at < ids.length; at += mostValues) {
-      found.push(...(await this.#volumesBy('volume-id', ids.slice(at, at + mostValues))))
+      found.push(...(await this.#volumesBy('volume-id', ids.slice(at, at + mostValues), timeoutMs)))
     }
     return found
   }
@@ -47,7 +47,7 @@ export class Cloud {
   }
 
   async #volumesBy(name: string, values: readonly string[], timeoutMs?: number): Promise<CloudVolume[]> {
-    const options = { again: true, ...(timeoutMs === undefined ? {} : { timeoutMs }) }
+    const options = againFor(timeoutMs)
     const found: CloudVolume[] = []
     let token: string | undefined
     do {
@@ -92,8 +92,8 @@ export class Cloud {
   }
 
   /** Never with force. Asked again after a lost answer it may be refused with IncorrectState. */
-  async detach(id: string, instanceId: string): Promise<void> {
-    await this.#calls.make('DetachVolume', { again: true }, async () =>
+  async detach(id: string, instanceId: string, timeoutMs?: number): Promise<void> {
+    await this.#calls.make('DetachVolume', againFor(timeoutMs), async () =>
       (await this.#ec2()).detachVolume({ VolumeId: id, InstanceId: instanceId }),
     )
   }
@@ -147,6 +147,9 @@ export class Cloud {
     return this.#client
   }
 }
+
+const againFor = (timeoutMs: number | undefined): CallOptions =>
+  timeoutMs === undefined ? { again: true } : { again: true, timeoutMs }
 
 const volumeOf = (volume: Volume): CloudVolume => ({
   ...{ id: volume.VolumeId ?? '', state: volume.State ?? '', gib: volume.Size ?? 0, tags: tagsIn(volume.Tags) },

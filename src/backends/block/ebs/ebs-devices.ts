@@ -280,7 +280,8 @@ export class EbsDevices implements BlockProvider {
           // again a stranger to it, where the tag is of a host in between that was lost.
           const { isTagDue: _, ...known } = { ...entry, epoch }
           await ledger.write({ ...known, isTagDue: true })
-          await this.#parts.volumes.mustOwn(entry.volume.volumeId, device)
+          // Writers may wait for this record.
+          await this.#parts.volumes.mustOwn(entry.volume.volumeId, device, 10_000)
           await cloud.tag([entry.volume.volumeId], this.#making.tags(known), 30_000)
           await ledger.write(known)
         } catch (error) {

@@ -52,7 +52,7 @@ export class EbsParts {
     this.snapshots = new CloudSnapshots({ cloud, watch: snapshotWatch, ledger, clock, limits, cluster })
     this.attachments = new Attachments({
       ...{ cloud, watch, disks, clock, limits, instanceId: async () => (await this.identity()).instanceId },
-      mustOwn: (volumeId, device) => this.volumes.mustOwn(volumeId, device),
+      mustOwn: (volumeId, device, timeoutMs) => this.volumes.mustOwn(volumeId, device, timeoutMs),
     })
   }
 

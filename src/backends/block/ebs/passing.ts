@@ -105,7 +105,7 @@ export class Passing {
     let isTold = false
     for (let waitMs = lookMs; ; waitMs = Math.min(waitMs * 2, longestLookMs)) {
       if ((await disks.find(volumeId)) !== null) return attachments.detach(volumeId, device, timeoutMs)
-      const [known] = (await volumes.mustOwn(volumeId, device)).attachments
+      const [known] = (await volumes.mustOwn(volumeId, device, timeoutMs)).attachments
       if (isTold && clock.monotonic() > knownAt && known?.instanceId !== here) return
       if (clock.monotonic() > startedAt + timeoutMs) {
         throw new DroverError(
@@ -113,7 +113,7 @@ export class Passing {
           `volume ${volumeId} (${device}) may still become attached to instance ${here}`,
         )
       }
-      await cloud.detach(volumeId, here).catch((error: unknown) => {
+      await cloud.detach(volumeId, here, timeoutMs).catch((error: unknown) => {
         // It is not attached here, or not yet.
         if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
       })

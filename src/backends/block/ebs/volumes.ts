@@ -75,9 +75,10 @@ export class Volumes {
   }
 
   /** @throws DATASET_MISSING, DATASET_FOREIGN */
-  async mustOwn(volumeId: string, device: string): Promise<CloudVolume> {
+  async mustOwn(volumeId: string, device: string, timeoutMs?: number): Promise<CloudVolume> {
     const entry = await this.#parts.ledger.read(device)
-    const found = await this.#own(volumeId, device, { askedAt: entry?.volume?.askedAt ?? 0, epoch: entry?.epoch ?? 0 })
+    const known = { askedAt: entry?.volume?.askedAt ?? 0, epoch: entry?.epoch ?? 0 }
+    const found = await this.#own(volumeId, device, known, timeoutMs)
     if (found !== null) return found
     throw new DroverError(
       'DATASET_MISSING',
@@ -93,10 +94,11 @@ export class Volumes {
     volumeId: string,
     device: string,
     { askedAt, epoch }: { askedAt: number; epoch: number },
+    timeoutMs?: number,
   ): Promise<CloudVolume | null> {
     const { cloud, clock, limits, cluster } = this.#parts
     for (let waitMs = retryMs; ; waitMs *= 2) {
-      const [found] = await cloud.volumes([volumeId])
+      const [found] = await cloud.volumes([volumeId], timeoutMs)
       if (found !== undefined) {
         const writtenAt = Number(found.tags[tag.epoch] ?? 0)
         if (isOwn(found.tags, cluster(), device) && writtenAt > epoch) throw superseded(found, device, epoch)
