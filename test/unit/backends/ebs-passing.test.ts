@@ -1,4 +1,7 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { EbsHandover } from '../../../src/backends/block/ebs/handover.ts'
 import type { Passing } from '../../../src/backends/block/ebs/passing.ts'
 import type { VolumeId } from '../../../src/domain/ids.ts'
 import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
@@ -103,4 +106,13 @@ test('while EC2 does not answer a source is not kept from its writers: neither b
   // Asked again and again, less and less often, for a minute and a half in all, not for twenty.
   expect(server.calls(before).length).toBeLessThan(40)
   expect(await host.devices.attached(device)).not.toBeNull()
+})
+
+test('a volume on its way that cannot be read keeps the pool from no start, and its notes stay', async () => {
+  const device = await expected()
+  const place = join(directory, 'home/volumes', 'v'.repeat(26))
+  await mkdir(place, { recursive: true })
+  await writeFile(join(place, 'live.json'), 'not one of ours')
+  await new EbsHandover(host.parts, host.devices).settle(async () => true)
+  expect(await host.parts.ledger.read(device)).toMatchObject({ passing: 'arriving' })
 })

@@ -89,13 +89,18 @@ export class EbsHandover implements HandoverFacet {
     await this.#parts.ledger.drop(note.device)
   }
 
-  /** At a start: what a crash left between a record and its notes. */
+  /** At a start: what a crash left between a record and its notes. What cannot be read is left alone, and keeps no other volume from its start. */
   async settle(isOwned: (id: VolumeId) => Promise<boolean>): Promise<void> {
-    for (const { device, passing } of await this.#parts.ledger.all()) {
+    const { ledger, logger } = this.#parts
+    for (const { device, passing } of await ledger.all()) {
       if (passing === undefined) continue
-      const id = volumeId(device.slice(0, device.indexOf('.')))
-      if ((await readNote<LiveNote>(this.#layout.live(id)))?.device !== device) await this.#parts.ledger.drop(device)
-      else if (await isOwned(id)) await this.keep(id)
+      try {
+        const id = volumeId(device.slice(0, device.indexOf('.')))
+        if ((await readNote<LiveNote>(this.#layout.live(id)))?.device !== device) await ledger.drop(device)
+        else if (await isOwned(id)) await this.keep(id)
+      } catch (error) {
+        logger.warn({ device, err: error }, 'a volume on its way between two hosts is left as it is')
+      }
     }
   }
 
