@@ -8,7 +8,7 @@ import type { HookCall } from './agent.ts'
 import { allowedMs, checkDelta, downtimeModel } from './budget.ts'
 import { whileBusy } from './busy-wait.ts'
 import { forecastDowntimeMs } from './forecast.ts'
-import { handsOver } from './handover/handover-plan.ts'
+import { handsOver, refuseLateCopy } from './handover/handover-plan.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
 import { handoverName, moveSnapshotPrefix } from './move-snapshots.ts'
 import { commonBase } from './plan.ts'
@@ -79,6 +79,7 @@ export const steps: { readonly [P in Phase]: Step } = {
       await journal(context, { finalSnapshot: name })
       return 'verify'
     }
+    refuseLateCopy(context)
     const base = await findBase(context)
     if (base !== null && allowedMs(context) !== null) {
       await checkDelta(context, await context.source.changedBytes({ ...context.command, snapshot: base.name }))

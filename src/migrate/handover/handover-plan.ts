@@ -1,3 +1,4 @@
+import { DroverError } from '../../domain/errors.ts'
 import type { MoveRequest } from '../../domain/move.ts'
 import type { SourceObservation, TargetReport } from '../agent.ts'
 import type { MoveContext } from '../move-context.ts'
@@ -25,4 +26,16 @@ export const handsOver = async (context: MoveContext): Promise<boolean> => {
     target.checkTarget({ volumeId: command.volumeId, pool: move.targetPool, specs: [], dropMounts: [] }),
   ]).then(([observed, report]) => canHandOver(observed, report, move.request))
   return context.handsOver
+}
+
+/**
+ * Nothing was sent while the writers ran: the volume was to be handed over, which another runner, asking anew, has found to be so no more. They would
+ * stand still while all of it is copied. @throws MOVE_FAILED
+ */
+export const refuseLateCopy = ({ move, sourceHost, targetHost }: MoveContext): void => {
+  if (move.rounds.length > 0 || move.forecastDowntimeMs === null) return
+  throw new DroverError(
+    'MOVE_FAILED',
+    `volume ${move.volumeName} was to be handed over, and hosts ${sourceHost.name} and ${targetHost.name} do not reach the same disks any more; move it again, which copies it while its writers run`,
+  )
 }
