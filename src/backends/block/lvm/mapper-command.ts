@@ -2,6 +2,7 @@ import { CommandError, type Exec } from '../../../lib/exec.ts'
 import { mappedPool, type ThinPool } from './names.ts'
 
 const sectorBytes = 512
+const listTries = 5
 const gone = /No such device|does not exist/
 
 /** What the kernel says of a thin pool. */
@@ -47,7 +48,7 @@ export class MapperCommand {
 
   /** Bytes that each active thin device has mapped, by its name in the device mapper. */
   async mappedBytes(): Promise<Map<string, number>> {
-    const { stdout } = await this.#exec.run(['dmsetup', 'status', '--target', 'thin'])
+    const stdout = await this.#ofAll('status', '--target', 'thin')
     const found = new Map<string, number>()
     for (const [, name = '', sectors] of stdout.matchAll(/^([^:]+): \d+ \d+ thin (\d+) /gm)) {
       found.set(name, Number(sectors) * sectorBytes)
@@ -57,20 +58,22 @@ export class MapperCommand {
 
   /** Names of devices that a killed command left suspended: whoever writes to them waits. */
   async suspended(): Promise<string[]> {
-    const { stdout } = await this.#exec.run([
-      'dmsetup',
-      'info',
-      '-c',
-      '--noheadings',
-      '--separator',
-      ':',
-      '-o',
-      'name,suspended',
-    ])
+    const stdout = await this.#ofAll('info', '-c', '--noheadings', '--separator', ':', '-o', 'name,suspended')
     return stdout
       .split('\n')
       .filter((line) => line.endsWith(':Suspended'))
       .map((line) => line.slice(0, -':Suspended'.length))
+  }
+
+  /** dmsetup fails when a device goes, anybody's, between its listing of all and its look at each: it is asked again. */
+  async #ofAll(...argv: string[]): Promise<string> {
+    for (let left = listTries; ; left -= 1) {
+      try {
+        return (await this.#exec.run(['dmsetup', ...argv])).stdout
+      } catch (error) {
+        if (!(error instanceof CommandError) || left <= 1) throw error
+      }
+    }
   }
 
   /** How often it is open, mounts counted; 0 when there is no such device. */
