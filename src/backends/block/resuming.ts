@@ -8,6 +8,7 @@ import type { Layout } from './layout.ts'
 import { type Notes, readNote } from './notes.ts'
 import type { Snapshots } from './snapshots.ts'
 import type { Arrived } from './stream/arrived.ts'
+import { isStreamIdentity } from './stream/format.ts'
 import { type Progress, readProgress } from './stream/progress.ts'
 
 interface Parts {
@@ -109,11 +110,4 @@ const readToken = (text: string): Token | null => {
 }
 
 const isToken = (value: unknown): value is Token =>
-  typeof value === 'object' &&
-  value !== null &&
-  'at' in value &&
-  Number.isSafeInteger(value.at) &&
-  'streamUuid' in value &&
-  typeof value.streamUuid === 'string' &&
-  'baseUuid' in value &&
-  (value.baseUuid === null || typeof value.baseUuid === 'string')
+  isStreamIdentity(value) && 'at' in value && Number.isSafeInteger(value.at)

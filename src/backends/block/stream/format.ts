@@ -77,3 +77,17 @@ export class Tally {
     return bytes
   }
 }
+
+/** Which stream, and upon what. */
+export interface StreamIdentity {
+  readonly streamUuid: string
+  readonly baseUuid: string | null
+}
+
+export const isStreamIdentity = (value: unknown): value is StreamIdentity =>
+  typeof value === 'object' &&
+  value !== null &&
+  'streamUuid' in value &&
+  typeof value.streamUuid === 'string' &&
+  'baseUuid' in value &&
+  (value.baseUuid === null || typeof value.baseUuid === 'string')

@@ -1,6 +1,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { type FileHandle, readFile } from 'node:fs/promises'
 import { isErrno, readIfExists, writeJsonDurably } from '../../../lib/files.ts'
+import { isStreamIdentity } from './format.ts'
 
 /** Below this a stream is soon sent again, and nothing of it is noted. */
 const firstBytes = 16 * 2 ** 20
@@ -132,14 +133,9 @@ const parse = (text: string): Progress | null => {
 }
 
 const isProgress = (value: unknown): value is Progress =>
-  typeof value === 'object' &&
-  value !== null &&
+  isStreamIdentity(value) &&
   'device' in value &&
   typeof value.device === 'string' &&
-  'streamUuid' in value &&
-  typeof value.streamUuid === 'string' &&
-  'baseUuid' in value &&
-  (value.baseUuid === null || typeof value.baseUuid === 'string') &&
   'sizeBytes' in value &&
   Number.isSafeInteger(value.sizeBytes) &&
   'bootId' in value &&

@@ -8,6 +8,7 @@ import { askForSize } from './ask-size.ts'
 import {
   dataHeadBytes,
   endBytes,
+  isStreamIdentity,
   kind,
   longestExtent,
   longestHead,
@@ -89,12 +90,7 @@ const readHead = async (input: Input, tally: Tally): Promise<StreamHead> => {
 }
 
 const isHead = (value: unknown): value is StreamHead =>
-  typeof value === 'object' &&
-  value !== null &&
-  'streamUuid' in value &&
-  typeof value.streamUuid === 'string' &&
-  'baseUuid' in value &&
-  (value.baseUuid === null || typeof value.baseUuid === 'string') &&
+  isStreamIdentity(value) &&
   'sizeBytes' in value &&
   Number.isSafeInteger(value.sizeBytes) &&
   'fileSystem' in value &&
