@@ -5,7 +5,7 @@ import type { Host } from '../domain/host.ts'
 import type { ClusterId, HostId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
 import type { Volume } from '../domain/volume.ts'
-import { type Clock, every, isoNow, later } from '../lib/clock.ts'
+import { type Clock, every, isoNow } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, Holding } from '../migrate/agent.ts'
 import { Mover } from '../migrate/mover.ts'
@@ -15,6 +15,7 @@ import { CertificateRenewals } from './certificate-renewals.ts'
 import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from './control.ts'
 import { examineCluster } from './doctor.ts'
 import { planGroup, startGroup } from './group-moves.ts'
+import { Insistence } from './insistence.ts'
 import { hostByName, moveById, volumeByName } from './lookup.ts'
 import { checkLostTarget } from './lost-target.ts'
 import { planMove, startMove } from './moves-control.ts'
@@ -66,15 +67,9 @@ export const createControlService = (given: ControlServiceParts): ControlService
   const reconciler = new Reconciler({ store, agent, logger, clock })
   const progress = new ProgressBoard()
   let stopTimer: (() => void) | null = null
-  let stopSoon: (() => void) | null = null
-
   /** Again and again until every host has answered. */
-  const reconcileSoon = (): void => {
-    stopSoon ??= later(clock, reconcileSoonMs, async () => {
-      stopSoon = null
-      if (!(await parts.reconcile())) reconcileSoon()
-    })
-  }
+  const insistence = new Insistence(clock, reconcileSoonMs, () => parts.reconcile())
+  const reconcileSoon = (): void => insistence.wish()
 
   const hostById = async (id: HostId): Promise<Host> => {
     const host = (await store.hosts()).find((other) => other.id === id)
@@ -269,7 +264,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     },
     async close() {
       stopTimer?.()
-      stopSoon?.()
+      insistence.close()
       verifications.close()
       await mover.close()
       await reconciler.settled()

@@ -195,14 +195,17 @@ export class Mover {
       return this.#forward(context)
     }
     await this.#parts.emit('move.aborted', eventData(context, { code: error.code, reason: error.message }))
-    // What does not answer now is taken up by the reconciler when it does.
-    const undone = await attempt(() => source.undoSource({ ...command, ownerEpoch, abortStored: true }))
-    const refused = await attempt(() => target.refuseTarget(command))
-    for (const problem of [undone, refused]) {
-      if (problem !== null)
-        logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
+    // What does not answer now is taken up by the reconciler when it does, however long the other end takes.
+    const tell = async (work: () => Promise<unknown>): Promise<void> => {
+      const problem = await attempt(work)
+      if (problem === null) return
+      logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
+      this.#parts.reconcileSoon()
     }
-    if (undone !== null || refused !== null) this.#parts.reconcileSoon()
+    await Promise.all([
+      tell(() => source.undoSource({ ...command, ownerEpoch, abortStored: true })),
+      tell(() => target.refuseTarget(command)),
+    ])
     this.#parts.publish()
   }
 

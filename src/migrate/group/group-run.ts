@@ -103,12 +103,17 @@ const undoGroup = async (group: GroupContext, hands: GroupHands, error: DroverEr
   for (const member of membersOf(group)) {
     await parts.emit('move.aborted', eventData(member, { code: error.code, reason: error.message }))
   }
-  await each(group, others, putBack(true))
-  await putBack(true)(lead)
-  // The lead's containers on the target use all of the volumes.
-  for (const { insistent, command } of membersOf(group)) {
-    await attempt(group, () => insistent.target.refuseTarget(command))
+  const putAllBack = async (): Promise<void> => {
+    await each(group, others, putBack(true))
+    await putBack(true)(lead)
   }
+  // The lead's containers on the target use all of the volumes.
+  const refuseAll = async (): Promise<void> => {
+    for (const { insistent, command } of membersOf(group)) {
+      await attempt(group, () => insistent.target.refuseTarget(command))
+    }
+  }
+  await Promise.all([putAllBack(), refuseAll()])
   parts.publish()
 }
 
