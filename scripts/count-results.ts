@@ -2,12 +2,22 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { allSuites } from '../lab/vm/suites.ts'
 
-/** Reads what vitest's JSON reporter wrote, here and in a guest, and says in one line how it went: count-results.ts DIRECTORY EXIT_STATUS */
+/*
+ * Reads what vitest's JSON reporter wrote, here and in a guest, and says what failed, and in one line how it went:
+ * count-results.ts DIRECTORY EXIT_STATUS
+ */
+
+interface Assertion {
+  readonly status: string
+  readonly fullName: string
+  readonly failureMessages: readonly string[]
+}
+
 interface Results {
   readonly testResults: readonly {
     readonly name: string
     readonly status: string
-    readonly assertionResults: readonly { readonly status: string }[]
+    readonly assertionResults: readonly Assertion[]
   }[]
 }
 
@@ -22,6 +32,10 @@ const readResults = (name: string): Results['testResults'] => {
     return []
   }
 }
+
+/** Of many suites, one after the other, the first may have failed long before the last line. */
+const tell = (suite: Results['testResults'][number], what: string): void =>
+  console.error(`failed: ${suite.name.replace(/^.*\/(?=test\/)/, '')}: ${what}`)
 /** `unit` of test/unit/..., `vm/zfs` of test/vm/zfs/..., wherever the project lay. */
 const projectOf = (path: string): string => /\/test\/((?:vm\/)?[^/]+)\//.exec(path)?.[1] ?? ''
 
@@ -31,15 +45,19 @@ let skipped = 0
 const ran = new Map<string, number>()
 for (const suite of readdirSync(directory).flatMap(readResults)) {
   const project = projectOf(suite.name)
-  for (const { status } of suite.assertionResults) {
+  for (const { status, fullName, failureMessages } of suite.assertionResults) {
     if (status === 'passed') passed += 1
     else if (status === 'failed') failed += 1
     else skipped += 1
+    if (status === 'failed') tell(suite, `${fullName}: ${(failureMessages[0] ?? '').split('\n')[0]}`)
     if (status === 'passed' || status === 'failed') ran.set(project, (ran.get(project) ?? 0) + 1)
   }
   // A file that could not be loaded, or whose hooks failed, has no failed test to show for it.
   const shown = suite.assertionResults.some(({ status }) => status === 'failed')
-  if (suite.status === 'failed' && !shown) failed += 1
+  if (suite.status === 'failed' && !shown) {
+    failed += 1
+    tell(suite, 'the file could not be loaded, or its hooks failed')
+  }
 }
 
 const complain = (message: string): void => {

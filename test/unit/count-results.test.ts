@@ -14,7 +14,10 @@ const report = (top: string, projects: readonly string[], status: string): strin
     testResults: projects.map((project) => ({
       name: `${top}/test/${project}/some.test.ts`,
       status: 'passed',
-      assertionResults: [{ status: 'passed' }, { status }],
+      assertionResults: ['passed', status].map((each) => ({
+        ...{ status: each, fullName: `a test that has ${each}` },
+        failureMessages: each === 'failed' ? ['Error: not so\n at a line'] : [],
+      })),
     })),
   })
 
@@ -41,6 +44,7 @@ test('what failed in the guest has failed', async () => {
   const guest = report('/drover', inGuest, 'failed')
   const done = await count({ 'machine.json': machine, 'guest.json': guest }, '1')
   expect(done).toMatchObject({ status: 1, stdout: [`${all - inGuest.length} passed, ${inGuest.length} failed`] })
+  expect(done.stderr).toContain('failed: test/vm/zfs/some.test.ts: a test that has failed: Error: not so\n')
 })
 
 test.each([
