@@ -1,3 +1,5 @@
+import { type BlockChecksums, blockBytes } from './blocks.ts'
+
 /** What stands behind the volumes: loop devices (loop-disks.ts), or nothing, for tests of the calls alone. */
 export interface Disks {
   /** A blank one, or with what the snapshot has. */
@@ -10,6 +12,9 @@ export interface Disks {
   /** False: the instance still uses it. */
   detach(volumeId: string, instanceId: string): Promise<boolean>
   drop(id: string): Promise<void>
+  /** Of a snapshot. */
+  blocks(snapshotId: string): Promise<BlockChecksums>
+  readBlock(snapshotId: string, index: number): Promise<Buffer>
 }
 
 const nothing = async () => {}
@@ -21,4 +26,6 @@ export const noDisks: Disks = {
   attach: nothing,
   detach: async () => true,
   drop: nothing,
+  blocks: async () => new Map(),
+  readBlock: async () => Buffer.alloc(blockBytes),
 }

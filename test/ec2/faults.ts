@@ -1,8 +1,16 @@
 /**
  * `lost reply`: done, and the connection is cut instead of an answer; `lost request`: cut before anything is done; `throttled`; `failing`: AWS's
- * InternalError; `slow`: so many milliseconds more before anything is done.
+ * InternalError; `denied`: the role may not; `damaged`: a bit of the bytes that are answered is another; `slow`: so many milliseconds more before
+ * anything is done.
  */
-export type FaultKind = 'lost reply' | 'lost request' | 'throttled' | 'failing' | { readonly slowMs: number }
+export type FaultKind =
+  | 'lost reply'
+  | 'lost request'
+  | 'throttled'
+  | 'failing'
+  | 'denied'
+  | 'damaged'
+  | { readonly slowMs: number }
 
 export interface Fault {
   /** Default: whatever comes. */

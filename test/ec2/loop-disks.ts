@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process'
-import { constants, mkdir, mkdtemp, open, realpath, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { constants, mkdir, mkdtemp, open, realpath, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isErrno } from '../../src/lib/files.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import type { Disks } from './disks.ts'
+import { fileDisks } from './file-disks.ts'
 
 export interface LoopDisks extends Disks {
   /** Where the links by volume id are on an instance, as udev has them in /dev/disk/by-id. */
@@ -50,31 +51,24 @@ export const loopDisks = async (
   for (const path of [disks, ...instances.map(links)]) await mkdir(path, { recursive: true })
   const watcher = spawn('sh', ['-c', reaper, directory], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
   watcher.unref()
-  const file = (id: string) => join(disks, id)
+  const files = fileDisks(disks)
   const link = (id: string, instanceId: string) =>
     join(links(instanceId), `nvme-Amazon_Elastic_Block_Store_${id.replace('-', '')}`)
-  const copy = (from: string, to: string) =>
-    sh('cp', '--sparse=always', '--reflink=auto', '--', file(from), file(to)).then(() => {})
 
   return {
+    ...files,
     links,
     directory,
     link,
-    make: async (volumeId, sizeBytes, snapshotId) => {
-      if (snapshotId === null) await writeFile(file(volumeId), '', { flag: 'wx' })
-      else await copy(snapshotId, volumeId)
-      await truncate(file(volumeId), sizeBytes)
-    },
-    capture: copy,
     resize: async (volumeId, sizeBytes) => {
-      await truncate(file(volumeId), sizeBytes)
+      await files.resize(volumeId, sizeBytes)
       for (const instanceId of instances) {
         const loop = await realpath(link(volumeId, instanceId)).catch(() => null)
         if (loop !== null) await sh('losetup', '--set-capacity', loop)
       }
     },
     attach: async (volumeId, instanceId) => {
-      const loop = (await sh('losetup', '--find', '--show', file(volumeId))).trim()
+      const loop = (await sh('losetup', '--find', '--show', files.path(volumeId))).trim()
       await symlink(loop, link(volumeId, instanceId))
     },
     detach: async (volumeId, instanceId) => {
@@ -87,7 +81,6 @@ export const loopDisks = async (
       await sh('losetup', '--detach', loop)
       return true
     },
-    drop: (id) => rm(file(id), { force: true }),
     dispose: async () => {
       const ended = new Promise((resolve) => watcher.once('exit', resolve))
       watcher.stdin.end('orderly\n')

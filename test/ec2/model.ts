@@ -23,6 +23,8 @@ export interface Volume {
   readonly throughput: number | null
   readonly kmsKeyId: string | null
   readonly snapshotId: string | null
+  /** Shared by a volume, its snapshots, and the volumes made of those. */
+  readonly lineage: string
   readonly tags: Tags
   readonly attachment: Attachment | null
   readonly createdAt: string
@@ -36,6 +38,7 @@ export interface Snapshot {
   readonly state: 'pending' | 'completed' | 'error'
   readonly size: number
   readonly ownerId: string
+  readonly lineage: string
   readonly tags: Tags
   readonly startedAt: string
 }
@@ -50,6 +53,9 @@ export interface Times {
   readonly modify: number
   /** The most that a describe lags behind. */
   readonly lag: number
+  /** After which tokens of the direct API expire: those of blocks, and those of pages. */
+  readonly blockToken: number
+  readonly pageToken: number
 }
 
 export interface World {

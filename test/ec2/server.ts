@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { attachVolume, detachVolume } from './attachments.ts'
+import { DirectApi } from './direct.ts'
 import { type Disks, noDisks } from './disks.ts'
 import { Faults } from './faults.ts'
 import { InstanceMetadata } from './metadata.ts'
@@ -29,6 +30,8 @@ export interface Ec2Options {
   readonly quotas?: Partial<World['quotas']>
   /** Default: none. */
   readonly throttle?: { readonly burst: number; readonly perSecond: number }
+  /** Of the direct API, which counts by itself. Default: none. */
+  readonly directThrottle?: { readonly burst: number; readonly perSecond: number }
   readonly random?: () => number
   /** Where it listens. Default: for this machine alone. */
   readonly address?: string
@@ -42,7 +45,17 @@ export interface Entry {
   outcome: string
 }
 
-const quick: Times = { create: 5, attach: 5, detach: 5, delete: 5, snapshot: 10, modify: 5, lag: 10 }
+const quick: Times = {
+  create: 5,
+  attach: 5,
+  detach: 5,
+  delete: 5,
+  snapshot: 10,
+  modify: 5,
+  lag: 10,
+  blockToken: 600_000,
+  pageToken: 600_000,
+}
 
 /** The instance on which the tests believe to be. */
 export const here = {
@@ -66,6 +79,7 @@ export class Ec2Server {
   readonly #server: Server
   readonly #metadata = new InstanceMetadata(() => here)
   readonly #throttle: Throttle | null
+  readonly #direct: DirectApi
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #working = new Set<Promise<void>>()
   readonly #listensAt: string
@@ -85,6 +99,8 @@ export class Ec2Server {
       random: options.random ?? Math.random,
       later: (ms, work) => this.#later(ms, work),
     }
+    const { directThrottle } = options
+    this.#direct = new DirectApi(this.world, this.journal, directThrottle ? new Throttle(directThrottle, now) : null)
     this.#server = createServer((request, response) => void this.#serve(request, response))
   }
 
@@ -114,7 +130,14 @@ export class Ec2Server {
     const id = newId('vol')
     this.world.volumes.put(id, {
       ...{ id, state: 'available', zone, size: 1, type: 'gp3', iops: 3000, throughput: 125, kmsKeyId: null },
-      ...{ snapshotId: null, tags, attachment: null, createdAt: new Date().toISOString(), modifiedAt: null },
+      ...{
+        lineage: id,
+        snapshotId: null,
+        tags,
+        attachment: null,
+        createdAt: new Date().toISOString(),
+        modifiedAt: null,
+      },
     })
     return id
   }
@@ -126,6 +149,7 @@ export class Ec2Server {
       ...{
         id,
         volumeId: newId('vol'),
+        lineage: id,
         state: 'completed',
         size: 1,
         ownerId,
@@ -160,7 +184,7 @@ export class Ec2Server {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (this.#metadata.answer(request, response)) return
+    if (this.#metadata.answer(request, response) || (await this.#direct.answer(request, response))) return
     let body = ''
     for await (const chunk of request) body += chunk
     const parameters = new Parameters(body)
@@ -177,6 +201,7 @@ export class Ec2Server {
       if (fault === 'lost request') return cut(fault)
       if (typeof fault === 'object' && fault !== null) await sleep(fault.slowMs)
       if (fault === 'throttled') throw new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.', 503)
+      if (fault === 'denied') throw new Ec2Error('UnauthorizedOperation', 'You are not authorized.', 403)
       if (fault === 'failing') throw new Ec2Error('InternalError', 'An internal error has occurred', 500)
       const answer = await this.#act(request, action, parameters)
       if (fault === 'lost reply') return cut(fault)

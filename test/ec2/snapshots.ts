@@ -18,6 +18,7 @@ export const createSnapshot = async (world: World, parameters: Parameters): Prom
   }
   const snapshot: Snapshot = {
     ...{ id: newId('snap'), volumeId: volume.id, state: 'pending', size: volume.size, ownerId: world.account },
+    lineage: volume.lineage,
     ...{ tags: tagsFor(parameters, 'snapshot'), startedAt: new Date().toISOString() },
   }
   await world.disks.capture(volume.id, snapshot.id)

@@ -18,10 +18,16 @@ export class Throttle {
 
   /** @throws RequestLimitExceeded */
   take(): void {
+    if (this.isSpent()) throw new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.', 503)
+  }
+
+  /** True: there is none left; otherwise one less. */
+  isSpent(): boolean {
     const now = this.#now()
     this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAt) / 1000) * this.#perSecond)
     this.#filledAt = now
-    if (this.#tokens < 1) throw new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.', 503)
+    if (this.#tokens < 1) return true
     this.#tokens -= 1
+    return false
   }
 }

@@ -68,8 +68,20 @@ const newVolume = (world: World, parameters: Parameters): Volume => {
   if (used + size > world.quotas.storage) {
     throw new Ec2Error('VolumeLimitExceeded', `You have exceeded your maximum ${type} storage limit in this region.`)
   }
+  const id = newId('vol')
   return {
-    ...{ id: newId('vol'), state: 'creating', zone, size, type, iops, throughput, kmsKeyId, snapshotId },
+    ...{
+      id,
+      lineage: snapshot?.lineage ?? id,
+      state: 'creating',
+      zone,
+      size,
+      type,
+      iops,
+      throughput,
+      kmsKeyId,
+      snapshotId,
+    },
     ...{ tags: tagsFor(parameters, 'volume'), attachment: null, createdAt: new Date().toISOString(), modifiedAt: null },
   }
 }
