@@ -36,6 +36,8 @@ export const readTable = async (store: Store): Promise<TableUpdate> => {
 
 /** Whoever answers has the table within this time; nobody waits longer for the rest. */
 const patienceMs = 2_000
+/** After a start. A host that answers later than that is heard all the same. */
+const startPatienceMs = 3_000
 /** For hosts that did not answer last time. */
 const silentPatienceMs = 250
 
@@ -95,9 +97,9 @@ export class Publisher {
     ])
   }
 
-  /** Resolves when every host has answered or is known not to: after a start, before an old store decides anything. */
+  /** Resolves when every host has answered or is known not to, after 3 s in any case: after a start, before an old store decides anything. */
   async publishToAll(): Promise<void> {
-    await Promise.all((await this.#wish()).map(({ running }) => running))
+    await this.#settle(await this.#wish(), startPatienceMs)
   }
 
   async #settle(lanes: readonly Lane[], ms: number): Promise<void> {

@@ -97,6 +97,18 @@ test('a host that has seen a newer store is remembered until it has not; after a
   expect([...publisher.behindOf]).toEqual([])
 })
 
+test('after a start nobody waits for ever; who answers late with a newer store is heard all the same', async () => {
+  const late = Promise.withResolvers<void>()
+  const { publisher } = await publisherWith(async () => {
+    await late.promise
+    return { behind: true, fenced: [] }
+  })
+  await publisher.publishToAll()
+  expect([...publisher.behindOf]).toEqual([])
+  late.resolve()
+  await expect.poll(() => [...publisher.behindOf]).toEqual(['other'])
+})
+
 test('a host that cannot be reached is tried again at the next change', async () => {
   let tries = 0
   const { publisher } = await publisherWith(async () => {
