@@ -1,18 +1,18 @@
 import { EventEmitter } from 'node:events'
 import type { CertificateAuthority, TokenBook } from '../cluster/cluster.ts'
-import { DroverError, hasCode } from '../domain/errors.ts'
+import { DroverError } from '../domain/errors.ts'
 import type { Host } from '../domain/host.ts'
 import type { ClusterId, HostId } from '../domain/ids.ts'
 import type { MoveRecord } from '../domain/move.ts'
-import type { Volume } from '../domain/volume.ts'
 import { type Clock, every, isoNow } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
-import type { Agent, Holding } from '../migrate/agent.ts'
+import type { Agent } from '../migrate/agent.ts'
 import { Mover } from '../migrate/mover.ts'
 import { ProgressBoard } from '../migrate/progress.ts'
 import type { Store, StoredEvent } from '../state/store.ts'
+import { askAll } from './ask-all.ts'
 import { CertificateRenewals } from './certificate-renewals.ts'
-import type { Control, MoveView, RecoverReport, VolumeDetail, VolumeView } from './control.ts'
+import type { Control, MoveView, RecoverReport } from './control.ts'
 import { examineCluster } from './doctor.ts'
 import { planGroup, startGroup } from './group-moves.ts'
 import { Insistence } from './insistence.ts'
@@ -25,6 +25,7 @@ import { Reconciler } from './reconciler.ts'
 import { behindError, recoverStore, settleUnknown } from './recover.ts'
 import { Returns } from './returns.ts'
 import { Verifications } from './verify-control.ts'
+import { usageOf, volumeDetail, volumeView } from './volume-views.ts'
 import { createVolume, removeVolume, resizeVolume, takeBackUnfinished } from './volumes-control.ts'
 
 export interface ControlServiceParts {
@@ -52,7 +53,6 @@ export interface ControlService extends Control {
 }
 
 const reconcileMs = 10_000
-const usagePatienceMs = 1_000
 /** While a host that did not answer has still to hear how a move ended. */
 const reconcileSoonMs = 500
 
@@ -175,12 +175,6 @@ export const createControlService = (given: ControlServiceParts): ControlService
     return report
   }
 
-  const volumeView = async (volume: Volume, usedBytes: number | null): Promise<VolumeView> => ({
-    ...volume,
-    owner: await parts.hostName(volume.ownerHostId),
-    usedBytes,
-  })
-
   const moveView = async (move: MoveRecord): Promise<MoveView> => ({
     ...move,
     from: await parts.hostName(move.sourceHostId),
@@ -190,64 +184,6 @@ export const createControlService = (given: ControlServiceParts): ControlService
     waitsFor: progress.waitsFor(move.id),
     totalBytes: move.rounds.reduce((sum, { bytes }) => sum + bytes, 0),
   })
-
-  /** What each host says; null for those that do not answer in time. */
-  const askAll = async <T>(ask: (agent: Agent, host: Host) => Promise<T>): Promise<Map<Host, T | null>> => {
-    const hosts = await store.hosts()
-    const answers = await Promise.all(
-      hosts.map(async (host): Promise<[Host, T | null]> => {
-        try {
-          return [host, await ask(agent(host), host)]
-        } catch (error) {
-          if (!hasCode(error, 'HOST_UNREACHABLE', 'TIMED_OUT')) throw error
-          return [host, null]
-        }
-      }),
-    )
-    return new Map(answers)
-  }
-
-  /** Figures are worth a second of waiting, no more; hosts that own none of these volumes are not asked. */
-  const usageOf = async (volumes: readonly Volume[]): Promise<Map<string, number>> => {
-    const answers = await askAll(async (host, { id }) => {
-      const volumeIds = volumes.filter(({ ownerHostId }) => ownerHostId === id).map((volume) => volume.id)
-      if (volumeIds.length === 0) return {}
-      const enough = new AbortController()
-      const late = clock.sleep(usagePatienceMs, enough.signal).then(() => ({}))
-      late.catch(() => undefined)
-      return Promise.race([host.usage({ volumeIds }), late]).finally(() => enough.abort())
-    })
-    return new Map([...answers.values()].flatMap((usage) => Object.entries(usage ?? {})))
-  }
-
-  const detail = async (volume: Volume): Promise<VolumeDetail> => {
-    const holdings = await askAll(async (host) => ({ holding: await host.holding({ volumeId: volume.id }) }))
-    const found = [...holdings].flatMap(([host, answer]) =>
-      answer?.holding ? [{ host, holding: answer.holding }] : [],
-    )
-    const owner = found.find(({ host }) => host.id === volume.ownerHostId)
-    const copies = found.flatMap(({ host, holding }) =>
-      [holding, ...(holding.beside ?? [])].map((copy) => ({ host, copy })),
-    )
-    const users =
-      owner === undefined ? [] : await agent(owner.host).users({ volumeName: volume.name }).catch(ignoreEngine)
-    const move = volume.openMoveId === null ? null : await store.move(volume.openMoveId)
-    return {
-      ...(await volumeView(volume, owner?.holding.usedBytes ?? null)),
-      mounted: owner?.holding.mounted ?? false,
-      containers: users.map(({ name, state }) => ({ name, state })),
-      snapshots: copies.flatMap(({ host, copy }) =>
-        copy.snapshots.map(({ name, createdAt }) => ({ host: host.name, name, createdAt })),
-      ),
-      replicas: copies
-        .filter(({ host, copy }) => host.id !== volume.ownerHostId || copy !== owner?.holding)
-        .map(({ host, copy }) => replicaView(host, copy)),
-      holders: found.flatMap(({ host, holding }) => holding.holders.map((holder) => ({ host: host.name, ...holder }))),
-      partials: copies.flatMap(({ host, copy }) => copy.partials.map((name) => ({ host: host.name, name }))),
-      unreachable: [...holdings].flatMap(([host, answer]) => (answer === null ? [host.name] : [])),
-      move: move === null ? null : await moveView(move),
-    }
-  }
 
   return {
     async start() {
@@ -274,20 +210,20 @@ export const createControlService = (given: ControlServiceParts): ControlService
     createVolume: async (request) => {
       const volume = await createVolume(parts, request)
       await publisher.publishNow()
-      return volumeView(volume, 0)
+      return volumeView(parts, volume, 0)
     },
     volumes: async () => {
       const volumes = (await store.volumes()).filter(({ state }) => state !== 'creating')
-      const usage = await usageOf(volumes)
-      return Promise.all(volumes.map((volume) => volumeView(volume, usage.get(volume.id) ?? null)))
+      const usage = await usageOf(parts, volumes)
+      return Promise.all(volumes.map((volume) => volumeView(parts, volume, usage.get(volume.id) ?? null)))
     },
-    volume: async (name) => detail(await volumeByName(store, name)),
+    volume: async (name) => volumeDetail(parts, await volumeByName(store, name), moveView),
     removeVolume: async (name, options) => {
       await removeVolume(parts, name, options)
       await publisher.publishNow()
     },
     resizeVolume: async (name, sizeBytes, { ifVersion }) =>
-      volumeView(await resizeVolume(parts, name, sizeBytes, ifVersion), null),
+      volumeView(parts, await resizeVolume(parts, name, sizeBytes, ifVersion), null),
     planMove: (name, request) => planMove(parts, name, request),
     startMove: async (name, request) => moveView(await startMove(parts, mover, name, request)),
     planGroup: (label, request) => planGroup(parts, label, request),
@@ -324,7 +260,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       return verifications.discard(name)
     },
     hosts: async () => {
-      const answers = await askAll((host) => host.ping({}))
+      const answers = await askAll(parts, (host) => host.ping({}))
       return [...answers].map(([host, answer]) => ({
         ...host,
         reachable: answer !== null,
@@ -342,7 +278,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
     },
     pools: async () => {
       const volumes = await store.volumes()
-      const answers = await askAll((host) => host.pools({}))
+      const answers = await askAll(parts, (host) => host.pools({}))
       return [...answers].flatMap(([host, pools]) =>
         (pools ?? []).map((pool) => ({
           ...pool,
@@ -373,18 +309,4 @@ export const createControlService = (given: ControlServiceParts): ControlService
       return () => emitter.off('event', listener)
     },
   }
-}
-
-const replicaView = (host: Host, { record }: Pick<Holding, 'record'>) => ({
-  host: host.name,
-  pool: record.pool,
-  role: record.role,
-  base: record.snapshot,
-  keepUntil: record.keepUntil,
-})
-
-/** An engine that does not answer leaves the list of containers empty; that the volume is mounted is told beside it. */
-const ignoreEngine = (error: unknown): [] => {
-  if (hasCode(error, 'DOCKER_UNREACHABLE', 'HOST_UNREACHABLE', 'TIMED_OUT')) return []
-  throw error
 }
