@@ -31,13 +31,19 @@ case ${1:-} in
   --all | --missing) ;;
   *) exec node lab/vm/main.ts "$@" ;;
 esac
-# The suites in one guest, and then guests whose power fails.
-status=0
-node lab/vm/main.ts "$@" || status=$?
+# The suites in guests side by side, and beside them guests whose power fails, told when they have ended.
+node lab/vm/main.ts --prepare
 reporters=()
 if [ -n "${2:-}" ]; then
   reporters=(--reporter=default --reporter=json "--outputFile.json=$(dirname "$2")/power-cuts.json")
 fi
 if [ "$1" = --all ]; then export DROVER_VM_ALL=1; fi
-vitest run --project power-cuts "${reporters[@]}" || status=$?
+log=$(mktemp)
+vitest run --project power-cuts "${reporters[@]}" >"$log" 2>&1 </dev/null &
+cuts=$!
+trap 'kill "$cuts" 2>/dev/null || true; rm -f "$log"' EXIT
+status=0
+node lab/vm/main.ts "$@" || status=$?
+wait "$cuts" || status=$?
+cat "$log"
 exit "$status"

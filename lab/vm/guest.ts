@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { LabError, sleep } from '../command.ts'
 import { isAlive, type ProcessRef, signalProcess, waitGone } from '../processes.ts'
 import { labRoot, readRef, self, writeRef } from '../state.ts'
+import { crashOf } from './crash.ts'
 import { modulesDisk, runDisk, scratchDisk } from './disks.ts'
 import { guestImage } from './image.ts'
 import { withWorkDirectory } from './work-directory.ts'
@@ -26,6 +27,13 @@ export interface GuestOptions {
   readonly powerCut?: AbortSignal
 }
 
+/**
+ * Without what costs more in emulation than it gives: digests and random bytes take twice as long in the wide registers of AVX, `rep movsb`
+ * goes byte by byte, each change of a protection key or of the kernel's access to a process's memory empties what QEMU knows of addresses,
+ * and a fifth level of page tables is one more to walk.
+ */
+const processor = 'max,-avx,-avx2,-erms,-pku,-la57,-smap,-smep'
+
 const guests = (): string => join(labRoot(), 'guests')
 
 /**
@@ -36,8 +44,8 @@ const guests = (): string => join(labRoot(), 'guests')
 export const runInGuest = async (command: string, options: GuestOptions): Promise<number> => {
   await sweepGuests()
   const [image, modules] = [await guestImage(), await modulesDisk()]
-  const directory = join(guests(), `${process.pid}-${Date.now().toString(36)}`)
-  mkdirSync(directory, { recursive: true })
+  mkdirSync(guests(), { recursive: true })
+  const directory = mkdtempSync(join(guests(), `${process.pid}-`))
   writeRef(join(directory, 'owner.json'), self())
   return withWorkDirectory(directory, async (runs) => {
     const files = { run: join(directory, 'run.ext4'), scratch: join(directory, 'scratch.ext4') }
@@ -57,8 +65,9 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
     ]
     const argv = [
       // /dev/kvm is not there everywhere, and where it is a nested guest may hang: emulation does everywhere.
-      // Digests and random bytes take twice as long in the wide registers of AVX, which are emulated piece by piece.
-      ...['-accel', 'tcg,thread=multi', '-cpu', 'max,-avx,-avx2', '-smp', '2', '-m', `${options.memoryMib}M`],
+      // One processor: with two that are emulated side by side a node broke now and then that compiles while it runs, and what
+      // hands work from one to the other, as ZFS does, takes twice as long.
+      ...['-accel', 'tcg', '-cpu', processor, '-smp', '1', '-m', `${options.memoryMib}M`],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
       ...[
         '-kernel',
@@ -91,7 +100,11 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
     await boot(argv, directory, options, started).finally(opened.stop)
     if (options.resultsFile !== undefined && existsSync(said.results)) copyFileSync(said.results, options.resultsFile)
     const status = existsSync(said.status) ? readFileSync(said.status, 'utf8').trim() : ''
-    if (/^\d+$/.test(status)) return Number(status)
+    if (/^\d+$/.test(status)) {
+      const crash = crashOf(Number(status), tailOf(said.console))
+      if (crash !== null) options.onOutput(Buffer.from(`${crash}\n`))
+      return Number(status)
+    }
     if (options.powerCut?.aborted === true) return 128 + constants.signals.SIGKILL
     throw new LabError(`the guest ended before its command did; its console said last: ${tailOf(said.console)}`)
   })
@@ -145,13 +158,16 @@ const sleepUnless = async (ms: number, signal: AbortSignal): Promise<void> => {
 const tailOf = (file: string): string =>
   existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-8).join(' | ') : '(nothing)'
 
+/** Somebody may be about to say whose it is. */
+const isYoung = (directory: string): boolean => Date.now() - statSync(directory).mtimeMs < 60_000
+
 /** What a run left that was killed: its QEMU, if it lives, and its files. */
 const sweepGuests = async (): Promise<void> => {
   if (!existsSync(guests())) return
   for (const name of readdirSync(guests())) {
     const directory = join(guests(), name)
     const owner = readRef(join(directory, 'owner.json'))
-    if (owner !== null && isAlive(owner)) continue
+    if (owner === null ? isYoung(directory) : isAlive(owner)) continue
     const qemu = readRef(join(directory, 'qemu.json'))
     if (qemu !== null) {
       signalProcess(qemu, 'SIGKILL')

@@ -1,13 +1,15 @@
 import { LabError } from '../command.ts'
+import { modulesDisk } from './disks.ts'
 import { runInGuest } from './guest.ts'
-import { allSuites, kernelModules, seldom, suitesForGuest } from './suites.ts'
+import { guestImage } from './image.ts'
+import { allSuites, inLanes, kernelModules, seldom, suitesForGuest } from './suites.ts'
 import { clearOnSignals } from './work-directory.ts'
 
 /**
  * npm run test:vm [-- ARGUMENTS OF VITEST]
  * npm run test:vm -- --exec COMMAND...
- * npm run test:vm -- --missing [FILE]: the suites that this machine's own kernel cannot run, but for what takes longest, their results into
- * FILE, as JSON
+ * npm run test:vm -- --missing [FILE.json]: the suites that this machine's own kernel cannot run, but for what takes longest, in guests side
+ * by side, the results of each into FILE-<suite>.json
  * npm run test:vm -- --all [FILE]: all of them, and what takes longest too
  */
 const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
@@ -22,37 +24,70 @@ const vitest = (words: readonly string[]): string =>
 
 const projects = (names: readonly string[]): string[] => names.flatMap((name) => ['--project', name])
 
-/** Null: there is nothing to do. */
-const work = ([first, ...rest]: readonly string[]): { command: string; resultsFile?: string } | null => {
-  if (first === '--exec') return { command: rest.join(' ') }
+interface Run {
+  readonly command: string
+  readonly resultsFile?: string
+}
+
+/** Each in a guest of its own. */
+const runs = ([first, ...rest]: readonly string[]): Run[] => {
+  if (first === '--exec') return [{ command: rest.join(' ') }]
   if (first !== '--missing' && first !== '--all') {
-    return { command: vitest(first === undefined ? ['--project', 'zfs'] : [first, ...rest]) }
+    return [{ command: vitest(first === undefined ? ['--project', 'zfs'] : [first, ...rest]) }]
   }
   const [resultsFile] = rest
-  const wanted = first === '--all' ? allSuites() : suitesForGuest()
-  if (wanted.length === 0) return null
+  const lanes = inLanes(first === '--all' ? allSuites() : suitesForGuest())
   const left = first === '--all' ? [] : seldom.flatMap((pattern) => ['--exclude', pattern])
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${inGuest}`]
-  const run = vitest([...projects(wanted), ...left, ...reporters])
-  const command = `${run}; status=$?; cat ${inGuest} >/dev/drover-results; exit $status`
-  return resultsFile === undefined ? { command } : { command, resultsFile }
+  return lanes.map((lane) => {
+    const run = vitest([...projects(lane), ...left, ...reporters])
+    const command = `${run}; status=$?; cat ${inGuest} >/dev/drover-results; exit $status`
+    if (resultsFile === undefined) return { command }
+    return { command, resultsFile: resultsFile.replace(/(\.json)?$/, `-${lane[0]}.json`) }
+  })
+}
+
+/** Whole lines, since guests that run side by side print side by side. */
+const byLines = (print: (text: string) => void) => {
+  let begun = ''
+  return {
+    take: (chunk: Buffer): void => {
+      const text = begun + chunk.toString()
+      const end = text.lastIndexOf('\n') + 1
+      begun = text.slice(end)
+      if (end > 0) print(text.slice(0, end))
+    },
+    end: (): void => print(begun),
+  }
+}
+
+const inGuestOfItsOwn = async ({ command, resultsFile }: Run, minutes: number): Promise<number> => {
+  const lines = byLines((text) => process.stdout.write(text))
+  try {
+    return await runInGuest(command, {
+      ...(resultsFile === undefined ? {} : { resultsFile }),
+      memoryMib: 4096,
+      modules: kernelModules,
+      timeoutMs: minutes * minute,
+      onOutput: lines.take,
+    })
+  } catch (error) {
+    if (!(error instanceof LabError)) throw error
+    console.error(`test:vm: ${error.message}`)
+    return 1
+  } finally {
+    lines.end()
+  }
 }
 
 clearOnSignals()
-try {
-  const given = work(process.argv.slice(2))
-  if (given !== null) {
-    const minutes = process.argv[2] === '--all' ? 180 : 60
-    process.exitCode = await runInGuest(given.command, {
-      ...(given.resultsFile === undefined ? {} : { resultsFile: given.resultsFile }),
-      memoryMib: 6144,
-      modules: kernelModules,
-      timeoutMs: Number(process.env.DROVER_VM_MINUTES ?? minutes) * minute,
-      onOutput: (chunk) => process.stdout.write(chunk),
-    })
-  }
-} catch (error) {
-  if (!(error instanceof LabError)) throw error
-  console.error(`test:vm: ${error.message}`)
-  process.exitCode = 1
+const argv = process.argv.slice(2)
+if (argv[0] === '--prepare') {
+  // Whoever boots a guest does it too; but not within the time that a test has.
+  await guestImage()
+  await modulesDisk()
+} else {
+  const minutes = Number(process.env.DROVER_VM_MINUTES ?? (argv[0] === '--all' ? 180 : 60))
+  const ends = await Promise.all(runs(argv).map((run) => inGuestOfItsOwn(run, minutes)))
+  process.exitCode = ends.find((status) => status !== 0) ?? 0
 }

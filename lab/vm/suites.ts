@@ -22,6 +22,12 @@ export const suitesOfThisKernel = (): string[] => names(suites.filter(runsHere))
 
 export const suitesForGuest = (): string[] => names(suites.filter((suite) => !runsHere(suite)))
 
+/** Side by side, each in a guest of its own: they take about the same time. */
+export const inLanes = (wanted: readonly string[]): string[][] =>
+  [wanted.filter((name) => name !== 'lvm-thin'), wanted.filter((name) => name === 'lvm-thin')].filter(
+    (lane) => lane.length > 0,
+  )
+
 /** Which a guest loads first; others come with a mount. */
 export const kernelModules = ['zfs', 'dm_thin_pool']
 
