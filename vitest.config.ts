@@ -13,6 +13,17 @@ const powerCuts = {
   },
 }
 
+/** On a real account, by scripts/test-aws.sh alone. What takes a second on disks of this machine takes minutes there. */
+const aws = {
+  test: {
+    name: 'aws',
+    include: ['test/aws/**/*.test.ts'],
+    testTimeout: 240 * minute,
+    hookTimeout: 30 * minute,
+    sequence: { groupOrder: 6 },
+  },
+}
+
 /**
  * The suites, one after the other: what runs on real file systems and engines must not share the two cores of a small machine
  * with anything else. `unit` needs no root; the others do.
@@ -74,6 +85,7 @@ export default defineConfig({
       })),
       // It boots guests of its own: scripts/test-vm.sh has what that takes.
       ...(process.env.DROVER_VM === undefined ? [] : [powerCuts]),
+      ...(process.env.DROVER_AWS === undefined ? [] : [aws]),
     ],
   },
 })

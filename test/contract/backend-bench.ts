@@ -23,6 +23,8 @@ export interface PoolUnderTest {
   nest?(id: VolumeId, path: string): Promise<void>
   /** This machine lets what is mounted grow. Default: true. */
   readonly growsMounted?: boolean
+  /** Sizes of devices are whole multiples of it, and limits hold at those. Default: they hold to a MiB. */
+  readonly wholeBytes?: number
   /** Characters of a snapshot's name. Default: 200. */
   readonly longestName?: number
   /** Leaves a removal as a crash does: out of sight, the slow part not begun. */
@@ -35,6 +37,8 @@ export interface PoolUnderTest {
   readonly hands?: Hands
   dispose(): Promise<void>
 }
+
+export const wholeBytesOf = ({ wholeBytes }: PoolUnderTest): number => wholeBytes ?? mib
 
 export type MakePool = () => Promise<PoolUnderTest>
 

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import type { Backend, SnapshotFacet, StreamFacet } from '../../src/backends/backend.ts'
 import type { SnapshotRecord } from '../../src/domain/dataset.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
-import { type BackendBench, mib, newId, pastTheLimit, raise, recordOf } from './backend-bench.ts'
+import { patience } from '../support/patience.ts'
+import { type BackendBench, mib, newId, pastTheLimit, raise, recordOf, wholeBytesOf } from './backend-bench.ts'
 
 export const streamSuite = (bench: BackendBench): void => {
   describe('streams', () => {
@@ -17,52 +18,57 @@ export const streamSuite = (bench: BackendBench): void => {
       return id
     }
 
-    test('full, incremental, promoted, and back: contents and attributes the same, the way back incremental', async () => {
-      const { backend, other } = bench
-      const id = await toBeMoved(48 * mib)
-      const data = await bench.mounted(backend, id)
-      await bench.hands.plantTree(data)
-      await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
-      const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
-      const { received: r1, bytes: fullBytes } = await carry(backend, other, id, s1, null)
-      expect(r1).toMatchObject({ name: 's1', streamUuid: s1.streamUuid })
-      expect(await streamsOf(other).partials(id)).toEqual([])
+    test(
+      'full, incremental, promoted, and back: contents and attributes the same, the way back incremental',
+      async () => {
+        const { backend, other } = bench
+        const id = await toBeMoved(48 * mib)
+        const data = await bench.mounted(backend, id)
+        await bench.hands.plantTree(data)
+        await bench.hands.writeFile(join(data, 'bulk'), Buffer.alloc(32 * mib, 3))
+        const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
+        const { received: r1, bytes: fullBytes } = await carry(backend, other, id, s1, null)
+        expect(r1).toMatchObject({ name: 's1', streamUuid: s1.streamUuid })
+        expect(await streamsOf(other).partials(id)).toEqual([])
 
-      await bench.hands.appendFile(join(data, 'plain'), 'more')
-      await bench.hands.rm(join(data, 'symlink'))
-      const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
-      const { received: r2, bytes } = await carry(backend, other, id, s2, 's1')
-      expect(bytes).toBeLessThan(fullBytes / 100)
-      expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
-      expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
+        await bench.hands.appendFile(join(data, 'plain'), 'more')
+        await bench.hands.rm(join(data, 'symlink'))
+        const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
+        const { received: r2, bytes } = await carry(backend, other, id, s2, 's1')
+        expect(bytes).toBeLessThan(fullBytes / 100)
+        expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
+        expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
 
-      const promoted = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
-      expect(promoted.sizeBytes).toBe(64 * mib)
-      const again = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
-      expect(again.uuid).toBe(promoted.uuid)
-      expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
-      const there = await bench.mounted(other, id)
-      expect(await bench.hands.describeTree(there)).toBe(await bench.hands.describeTree(data))
-      await expect(
-        bench.hands.writeFile(join(there, 'past'), Buffer.alloc(48 * mib, 9), { flush: true }),
-      ).rejects.toMatchObject(pastTheLimit)
-      await bench.hands.rm(join(there, 'past'))
+        const promoted = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
+        expect(promoted.sizeBytes).toBe(64 * mib)
+        const again = await streamsOf(other).promote(id, 's2', { sizeBytes: 64 * mib })
+        expect(again.uuid).toBe(promoted.uuid)
+        expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
+        const there = await bench.mounted(other, id)
+        expect(await bench.hands.describeTree(there)).toBe(await bench.hands.describeTree(data))
+        const past = Buffer.alloc(Math.max(48 * mib, wholeBytesOf(bench.otherPool)), 9)
+        await expect(bench.hands.writeFile(join(there, 'past'), past, { flush: true })).rejects.toMatchObject(
+          pastTheLimit,
+        )
+        await bench.hands.rm(join(there, 'past'))
 
-      await bench.hands.appendFile(join(there, 'owned'), 'from elsewhere')
-      await bench.hands.symlink('new', join(there, 'new symlink'))
-      const s3 = await snapshotsOf(other).create(id, 's3', 'move')
-      await backend.unmount(id, join(data, '..'))
-      await backend.destroyLive(id)
-      const { received: r3, bytes: backBytes } = await carry(other, backend, id, s3, 's2')
-      expect(backBytes).toBeLessThan(fullBytes / 100)
-      expect(r3.streamUuid).toBe(s3.streamUuid)
-      expect(await snapshotsOf(backend).intact(id, s2)).toBe(true)
-      expect(await snapshotsOf(backend).intact(id, r3)).toBe(true)
-      const live = await streamsOf(backend).promote(id, 's3', { sizeBytes: null })
-      expect(live.sizeBytes).toBeNull()
-      await backend.mount(id, join(data, '..'))
-      expect(await bench.hands.describeTree(data)).toBe(await bench.hands.describeTree(there))
-    }, 900_000)
+        await bench.hands.appendFile(join(there, 'owned'), 'from elsewhere')
+        await bench.hands.symlink('new', join(there, 'new symlink'))
+        const s3 = await snapshotsOf(other).create(id, 's3', 'move')
+        await backend.unmount(id, join(data, '..'))
+        await backend.destroyLive(id)
+        const { received: r3, bytes: backBytes } = await carry(other, backend, id, s3, 's2')
+        expect(backBytes).toBeLessThan(fullBytes / 100)
+        expect(r3.streamUuid).toBe(s3.streamUuid)
+        expect(await snapshotsOf(backend).intact(id, s2)).toBe(true)
+        expect(await snapshotsOf(backend).intact(id, r3)).toBe(true)
+        const live = await streamsOf(backend).promote(id, 's3', { sizeBytes: null })
+        expect(live.sizeBytes).toBeNull()
+        await backend.mount(id, join(data, '..'))
+        expect(await bench.hands.describeTree(data)).toBe(await bench.hands.describeTree(there))
+      },
+      patience(900_000),
+    )
 
     test('a hostile tree comes across whole, in full and upon a base', async () => {
       const { backend, other } = bench

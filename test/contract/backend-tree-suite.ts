@@ -4,7 +4,8 @@ import type { Backend, SnapshotFacet, TreeFacet } from '../../src/backends/backe
 import { receiveCommand, sendCommand } from '../../src/backends/tree/commands.ts'
 import type { SnapshotRecord } from '../../src/domain/dataset.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
-import { type BackendBench, mib, newId, raise, recordOf } from './backend-bench.ts'
+import { patience } from '../support/patience.ts'
+import { type BackendBench, mib, newId, raise, recordOf, wholeBytesOf } from './backend-bench.ts'
 
 /** Trees: what every pool takes from a pool of another kind, and gives to one. */
 export const treeSuite = (bench: BackendBench): void => {
@@ -18,55 +19,64 @@ export const treeSuite = (bench: BackendBench): void => {
     const carry = (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: Pair | null) =>
       carryTree(bench, { from, to, id, sent, base, sizeBytes: null })
 
-    test('a hostile tree comes across whole, upon a base, and back upon what was received', async () => {
-      const { backend, other } = bench
-      const id = await toBeMoved()
-      const data = await bench.mounted(backend, id)
-      await bench.hands.plantHostileTree(data)
-      const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
-      const { received: r1 } = await carry(backend, other, id, s1, null)
-      const digest = (on: Backend, name: string) =>
-        snapshotsOf(on).withPath(id, name, async (path) => bench.hands.digestTree(join(path, 'data')))
-      expect(await digest(other, 's1')).toBe(await digest(backend, 's1'))
-      expect(r1.name).toBe('s1')
-      expect(r1.streamUuid).toBe(r1.uuid)
-      expect(r1.streamUuid).not.toBe(s1.streamUuid)
+    test(
+      'a hostile tree comes across whole, upon a base, and back upon what was received',
+      async () => {
+        const { backend, other } = bench
+        const id = await toBeMoved()
+        const data = await bench.mounted(backend, id)
+        await bench.hands.plantHostileTree(data)
+        const s1 = await snapshotsOf(backend).create(id, 's1', 'move')
+        const { received: r1 } = await carry(backend, other, id, s1, null)
+        const digest = (on: Backend, name: string) =>
+          snapshotsOf(on).withPath(id, name, async (path) => bench.hands.digestTree(join(path, 'data')))
+        expect(await digest(other, 's1')).toBe(await digest(backend, 's1'))
+        expect(r1.name).toBe('s1')
+        expect(r1.streamUuid).toBe(r1.uuid)
+        expect(r1.streamUuid).not.toBe(s1.streamUuid)
 
-      await bench.hands.rename(join(data, 'plain'), join(data, 'renamed'))
-      await bench.hands.chmod(join(data, 'owned'), 0o7)
-      await bench.hands.rm(join(data, 'symlink'))
-      await bench.hands.appendFile(join(data, 'link 3'), 'through a link')
-      const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
-      const { received: r2, bytes } = await carry(backend, other, id, s2, { here: s1, there: 's1' })
-      expect(bytes).toBeLessThan(mib / 2)
-      expect(await digest(other, 's2')).toBe(await digest(backend, 's2'))
-      expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
-      expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
-      expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
+        await bench.hands.rename(join(data, 'plain'), join(data, 'renamed'))
+        await bench.hands.chmod(join(data, 'owned'), 0o7)
+        await bench.hands.rm(join(data, 'symlink'))
+        await bench.hands.appendFile(join(data, 'link 3'), 'through a link')
+        const s2 = await snapshotsOf(backend).create(id, 's2', 'move')
+        const { received: r2, bytes } = await carry(backend, other, id, s2, { here: s1, there: 's1' })
+        expect(bytes).toBeLessThan(mib / 2)
+        expect(await digest(other, 's2')).toBe(await digest(backend, 's2'))
+        expect(await snapshotsOf(other).intact(id, r1)).toBe(true)
+        expect(await snapshotsOf(other).intact(id, r2)).toBe(true)
+        expect((await snapshotsOf(other).list(id)).map((each) => each.name)).toEqual(['s1', 's2'])
 
-      const streams = other.streams ?? raise('no streams')
-      await streams.promote(id, 's2', { sizeBytes: null })
-      const there = await bench.mounted(other, id)
-      await bench.hands.appendFile(join(there, 'owned'), 'from elsewhere')
-      const s3 = await snapshotsOf(other).create(id, 's3', 'move')
-      expect(await snapshotsOf(other).unchangedSince(id, 's3')).toBe(true)
-      const { bytes: back } = await carry(other, backend, id, s3, { here: r2, there: 's2' })
-      expect(back).toBeLessThan(mib / 2)
-      expect(await digest(backend, 's3')).toBe(await digest(other, 's3'))
-    }, 300_000)
+        const streams = other.streams ?? raise('no streams')
+        await streams.promote(id, 's2', { sizeBytes: null })
+        const there = await bench.mounted(other, id)
+        await bench.hands.appendFile(join(there, 'owned'), 'from elsewhere')
+        const s3 = await snapshotsOf(other).create(id, 's3', 'move')
+        expect(await snapshotsOf(other).unchangedSince(id, 's3')).toBe(true)
+        const { bytes: back } = await carry(other, backend, id, s3, { here: r2, there: 's2' })
+        expect(back).toBeLessThan(mib / 2)
+        expect(await digest(backend, 's3')).toBe(await digest(other, 's3'))
+      },
+      patience(300_000),
+    )
 
-    test('the limit holds while a tree is written', async () => {
-      const { backend, other } = bench
-      const id = await toBeMoved()
-      const data = await bench.mounted(backend, id)
-      await bench.hands.writeFile(join(data, 'bulk'), noise(48 * mib), { flush: true })
-      const sent = await snapshotsOf(backend).create(id, 's', 'move')
-      const small = carryTree(bench, { from: backend, to: other, id, sent, base: null, sizeBytes: 32 * mib })
-      await expect(small).rejects.toThrow(/ended with/)
-      const finish = treesOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)
-      await expect(finish).rejects.toMatchObject({ code: 'STREAM_FAILED' })
-      expect(await snapshotsOf(other).list(id)).toEqual([])
-    }, 120_000)
+    test(
+      'the limit holds while a tree is written',
+      async () => {
+        const { backend, other } = bench
+        const id = await toBeMoved()
+        const data = await bench.mounted(backend, id)
+        const bulk = noise(Math.max(48 * mib, 1.5 * wholeBytesOf(bench.pool)))
+        await bench.hands.writeFile(join(data, 'bulk'), bulk, { flush: true })
+        const sent = await snapshotsOf(backend).create(id, 's', 'move')
+        const small = carryTree(bench, { from: backend, to: other, id, sent, base: null, sizeBytes: 32 * mib })
+        await expect(small).rejects.toThrow(/ended with/)
+        const finish = treesOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)
+        await expect(finish).rejects.toMatchObject({ code: 'STREAM_FAILED' })
+        expect(await snapshotsOf(other).list(id)).toEqual([])
+      },
+      patience(120_000),
+    )
 
     test('finishReceive: again the same; another identity, or nothing arrived: an error, nothing made', async () => {
       const { backend, other } = bench
