@@ -1,7 +1,8 @@
 import { type ChildProcess, fork, type StdioOptions, spawn } from 'node:child_process'
-import { execa } from 'execa'
 import { DroverError } from '../domain/errors.ts'
 import { systemClock } from './clock.ts'
+import { startCommand } from './command.ts'
+import { isErrno } from './files.ts'
 import type { Logger } from './logger.ts'
 import { RunningCommands } from './running-commands.ts'
 
@@ -71,44 +72,38 @@ const killedMs = 2_000
  */
 export const createExec = (logger: Logger, running = new RunningCommands(systemClock)): Exec => ({
   async run(argv, options = {}) {
-    const [file, ...args] = argv
-    const timeoutMs = options.timeoutMs ?? 60_000
+    const { signal, input, timeoutMs = 60_000 } = options
     const startedAt = performance.now()
-    const child = execa(file, args, {
-      reject: false,
-      stdin: options.input === undefined ? 'ignore' : 'pipe',
-      ...(options.input === undefined ? {} : { input: options.input }),
-      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
-      maxBuffer: 64 * 2 ** 20,
-      stripFinalNewline: false,
-      env: { LC_ALL: 'C' },
-    })
-    const { command, end } = running.begin(argv, child.pid ?? null)
+    const { pid, ended } = startCommand(argv, { signal, input, timeoutMs })
+    const { command, end } = running.begin(argv, pid ?? null)
     const stuck = setTimeout(() => {
       command.killed = true
-      const fields = { argv, pid: child.pid, timeoutMs }
-      logger.error(fields, 'a command does not end although it was killed; what it works on stays busy until it does')
+      logger.error(
+        { argv, pid, timeoutMs },
+        'a command does not end although it was killed; what it works on stays busy until it does',
+      )
     }, timeoutMs + killedMs)
-    const result = await child.finally(() => {
+    const { stdout, exitCode, killedFor, cause, ...result } = await ended.finally(() => {
       clearTimeout(stuck)
       end()
     })
     const stderr = result.stderr.slice(-stderrTailBytes)
-    logger.debug({ argv, ms: Math.round(performance.now() - startedAt), exitCode: result.exitCode ?? null }, 'command')
-    if (!result.failed) return { stdout: result.stdout, stderr }
-    if (result.isCanceled)
-      throw options.signal?.reason ?? new DroverError('TIMED_OUT', `${argv.join(' ')} was cancelled`)
-    if (result.timedOut)
+    logger.debug({ argv, ms: Math.round(performance.now() - startedAt), exitCode }, 'command')
+    if (exitCode === 0 && killedFor === null) return { stdout, stderr }
+    if (killedFor === 'signal') {
+      throw signal?.reason ?? new DroverError('TIMED_OUT', `${argv.join(' ')} was cancelled`)
+    }
+    if (killedFor === 'time') {
       throw new DroverError('TIMED_OUT', `${argv.join(' ')} did not end within ${timeoutMs} ms and was killed`)
-    if (result.code === 'ENOENT') {
+    }
+    if (isErrno(cause, 'ENOENT')) {
+      const [file] = argv
       throw new DroverError(
         'MISSING_PROGRAM',
         `${file} is not installed; install it (Debian: apt-get install ${debianPackages[file] ?? file})`,
       )
     }
-    throw new CommandError(argv, result.exitCode ?? null, stderr, result.cause)
+    throw new CommandError(argv, exitCode, stderr, cause)
   },
 
   spawn(argv, stdio) {
