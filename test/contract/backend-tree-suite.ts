@@ -66,10 +66,10 @@ export const treeSuite = (bench: BackendBench): void => {
         const { backend, other } = bench
         const id = await toBeMoved()
         const data = await bench.mounted(backend, id)
-        const bulk = noise(Math.max(48 * mib, 1.5 * wholeBytesOf(bench.pool)))
+        const bulk = noise(Math.max(24 * mib, 1.5 * wholeBytesOf(bench.pool)))
         await bench.hands.writeFile(join(data, 'bulk'), bulk, { flush: true })
         const sent = await snapshotsOf(backend).create(id, 's', 'move')
-        const small = carryTree(bench, { from: backend, to: other, id, sent, base: null, sizeBytes: 32 * mib })
+        const small = carryTree(bench, { from: backend, to: other, id, sent, base: null, sizeBytes: 16 * mib })
         await expect(small).rejects.toThrow(/ended with/)
         const finish = treesOf(other).finishReceive(id, 'move1', 's', sent.streamUuid)
         await expect(finish).rejects.toMatchObject({ code: 'STREAM_FAILED' })
