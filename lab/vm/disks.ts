@@ -39,7 +39,18 @@ export const modulesDisk = (): Promise<string> =>
     return file
   })
 
-const treeParts = ['package.json', 'vitest.config.ts', 'tsconfig.json', 'src', 'test', 'lab', 'bin', 'bench', 'scripts']
+const treeParts = [
+  'package.json',
+  'vitest.config.ts',
+  'tsconfig.json',
+  'src',
+  'test',
+  'lab',
+  'bin',
+  'bench',
+  'demo',
+  'scripts',
+]
 
 /** What is PID 1, the project as it lies here, the command, and the kernel modules it wants. */
 export const runDisk = async (file: string, command: string, modules: readonly string[]): Promise<void> => {
