@@ -31,6 +31,7 @@ wanted=(
   xz-utils:xz
   zstd:zstd
   spin:spin
+  debootstrap:debootstrap
   gcc:gcc,cpp
   libc6-dev:
   ca-certificates:

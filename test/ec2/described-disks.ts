@@ -1,0 +1,39 @@
+import type { Ec2 } from '../../src/backends/block/ebs/ec2-client.ts'
+import type { AttachedDisks, KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+
+/** What an instance shows, by the word of whatever answers EC2's calls: for servers that have no disks. */
+export class DescribedDisks implements AttachedDisks {
+  readonly #ec2: Ec2
+  readonly #instanceId: string
+  readonly #unitBytes: number
+
+  constructor(ec2: Ec2, instanceId: string, unitBytes: number) {
+    this.#ec2 = ec2
+    this.#instanceId = instanceId
+    this.#unitBytes = unitBytes
+  }
+
+  link(volumeId: string): string {
+    return `/dev/disk/by-id/${volumeId}`
+  }
+
+  async find(volumeId: string): Promise<KernelDisk | null> {
+    const { Volumes = [] } = await this.#ec2.describeVolumes({ Filters: [{ Name: 'volume-id', Values: [volumeId] }] })
+    const at = Volumes[0]?.Attachments?.find(({ InstanceId }) => InstanceId === this.#instanceId)
+    if (at === undefined || at.State === 'attaching') return null
+    const sizeBytes = (Volumes[0]?.Size ?? 0) * this.#unitBytes
+    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, written: '' }
+  }
+
+  async isClaimed(): Promise<boolean> {
+    return false
+  }
+
+  async isOpen(): Promise<boolean> {
+    return false
+  }
+
+  refuseWrites(): void {}
+
+  async flush(): Promise<void> {}
+}
