@@ -165,7 +165,10 @@ test('who owns it again after a host that was lost for good is no stranger to it
 })
 
 describe('a lost reply', () => {
-  const actions = ['CreateVolume', 'AttachVolume', 'ModifyVolume', 'CreateSnapshot', 'DetachVolume', 'DeleteVolume']
+  const actions = [
+    ...['CreateVolume', 'AttachVolume', 'ModifyVolume', 'CreateSnapshot', 'DetachVolume', 'DeleteVolume'],
+    ...['DeleteSnapshot', 'DescribeVolumes', 'DescribeSnapshots'],
+  ]
   const faults = ['lost reply', 'lost request', 'failing', 'throttled'] as const
 
   test.each(actions.flatMap((action) => faults.map((kind) => [kind, action] as const)))(

@@ -43,8 +43,14 @@ export class Attachments {
   attach(volumeId: string, device: string, timeoutMs = this.#parts.limits.attach): Promise<KernelDisk> {
     return this.#volumes.run(
       volumeId,
-      async () => (await this.#parts.disks.find(volumeId)) ?? this.#attach(volumeId, device, timeoutMs),
+      async () => (await this.#linked(volumeId)) ?? this.#attach(volumeId, device, timeoutMs),
     )
+  }
+
+  /** What udev has not linked yet is not taken into use: a kernel's name may be another disk's a moment later. */
+  async #linked(volumeId: string): Promise<KernelDisk | null> {
+    const disk = await this.#parts.disks.find(volumeId)
+    return disk?.isUnlinked === true ? null : disk
   }
 
   async #attach(volumeId: string, device: string, timeoutMs: number): Promise<KernelDisk> {
@@ -68,7 +74,7 @@ export class Attachments {
         if (isElsewhere) elsewhereAgainMs *= 1.5
         else lookAgainMs *= 2
       } else if (!isAsked) isAsked = await this.#ask(volumeId, here)
-      const disk = await this.#parts.disks.find(volumeId)
+      const disk = await this.#linked(volumeId)
       if (disk !== null) return disk
       if (clock.monotonic() > endsAt) throw await this.#late(volumeId, device, timeoutMs)
       await clock.sleep(waitMs)
@@ -109,6 +115,13 @@ export class Attachments {
     const here = await instanceId()
     const [known] = (await mustOwn(volumeId, device)).attachments
     if (known !== undefined && known.instanceId !== here) return elsewhere(volumeId, device, known.instanceId)
+    const unlinked = await this.#parts.disks.find(volumeId)
+    if (unlinked !== null) {
+      return new DroverError(
+        'TIMED_OUT',
+        `volume ${volumeId} (${device}) is ${unlinked.path} here, and udev made no link ${this.#parts.disks.link(volumeId)} within ${seconds(timeoutMs)} s; see that udev runs (udevadm trigger)`,
+      )
+    }
     return new DroverError(
       'TIMED_OUT',
       `volume ${volumeId} (${device}) did not show on instance ${here} within ${seconds(timeoutMs)} s; EC2 says ${known?.state ?? 'not attached'}`,

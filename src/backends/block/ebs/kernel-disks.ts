@@ -15,6 +15,8 @@ export interface KernelDisk {
   readonly sizeBytes: number
   /** Changes with every write to it, and when it was attached anew. */
   readonly written: string
+  /** It is here by its controller's word alone: udev has no link to it, yet or any more. It is in use as it may be, but not to be taken into use. */
+  readonly isUnlinked?: true
 }
 
 /** What this host shows of the cloud's disks. */
@@ -36,13 +38,18 @@ export interface AttachedDisks {
 const sectorBytes = 512
 const setReadOnly = 0x125d
 
-/** Disks by the volume's id, never by guess or size: udev's link of that name, and where the controller tells a serial number, that too. */
+/**
+ * Disks by the volume's id, never by guess or size: udev's link of that name, and where the controller tells a serial number, that too. Without a link
+ * the controllers are asked: a disk that nobody has linked may be in use all the same.
+ */
 export class KernelDisks implements AttachedDisks {
   readonly #links: string
+  readonly #sys: string
 
-  /** @param links /dev/disk/by-id, as udev fills it */
-  constructor(links: string) {
+  /** @param links /dev/disk/by-id, as udev fills it @param sys the kernel's own word */
+  constructor(links: string, sys = '/sys') {
     this.#links = links
+    this.#sys = sys
   }
 
   link(volumeId: string): string {
@@ -50,31 +57,55 @@ export class KernelDisks implements AttachedDisks {
   }
 
   async find(volumeId: string): Promise<KernelDisk | null> {
-    try {
-      const path = await realpath(this.link(volumeId))
-      const { rdev } = await stat(path)
-      // As glibc packs the two.
-      const device = `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
-      const sys = `/sys/dev/block/${device}`
-      const [size, serial, sequence, statistics] = await Promise.all(
-        ['size', 'device/serial', 'diskseq', 'stat'].map((file) => readIfExists(`${sys}/${file}`).catch(() => null)),
+    const path = await absentAsNull(realpath(this.link(volumeId)))
+    const linked = path === null ? null : await this.#linked(path, volumeId)
+    return linked ?? this.#bySerial(volumeId)
+  }
+
+  async #linked(path: string, volumeId: string): Promise<KernelDisk | null> {
+    const found = await absentAsNull(stat(path))
+    if (found === null) return null
+    const { rdev } = found
+    // As glibc packs the two.
+    const device = `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
+    const sys = join(this.#sys, 'dev/block', device)
+    const disk = await this.#read(path, device, sys)
+    const told = (await absentAsNull(readIfExists(join(sys, 'device/serial'))))?.trim()
+    if (disk !== null && basename(path).startsWith('nvme') && told !== serialOf(volumeId)) {
+      throw new DroverError(
+        'VOLUME_BUSY',
+        `${this.link(volumeId)} leads to ${path}, which is volume ${told ?? 'unknown'}; nothing is done until udev has settled`,
       )
-      if (size == null || Number(size) === 0) return null
-      const told = serial?.trim()
-      if (basename(path).startsWith('nvme') && told !== serialOf(volumeId)) {
-        throw new DroverError(
-          'VOLUME_BUSY',
-          `${this.link(volumeId)} leads to ${path}, which is volume ${told ?? 'unknown'}; nothing is done until udev has settled`,
-        )
-      }
-      // Of stat: requests to write, sectors written, requests to discard.
-      const counts = (statistics ?? '').trim().split(/\s+/)
-      const written = [sequence?.trim() ?? '', counts[4], counts[6], counts[11]].join(' ')
-      return { path, device, sizeBytes: Number(size) * sectorBytes, written }
-    } catch (error) {
-      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null
-      throw error
     }
+    return disk
+  }
+
+  /** Null: no NVMe controller is that volume. */
+  async #bySerial(volumeId: string): Promise<KernelDisk | null> {
+    const block = join(this.#sys, 'block')
+    for (const name of (await absentAsNull(readdir(block))) ?? []) {
+      if (!/^nvme\d+n\d+$/.test(name)) continue
+      const sys = join(block, name)
+      const [serial, device] = await Promise.all(
+        ['device/serial', 'dev'].map((file) => absentAsNull(readIfExists(join(sys, file)))),
+      )
+      if (serial?.trim() !== serialOf(volumeId) || device == null) continue
+      const disk = await this.#read(`/dev/${name}`, device.trim(), sys)
+      if (disk !== null) return { ...disk, isUnlinked: true }
+    }
+    return null
+  }
+
+  /** Null: it has gone. */
+  async #read(path: string, device: string, sys: string): Promise<KernelDisk | null> {
+    const [size, sequence, statistics] = await Promise.all(
+      ['size', 'diskseq', 'stat'].map((file) => readIfExists(join(sys, file)).catch(() => null)),
+    )
+    if (size == null || Number(size) === 0) return null
+    // Of stat: requests to write, sectors written, requests to discard.
+    const counts = (statistics ?? '').trim().split(/\s+/)
+    const written = [sequence?.trim() ?? '', counts[4], counts[6], counts[11]].join(' ')
+    return { path, device, sizeBytes: Number(size) * sectorBytes, written }
   }
 
   async isClaimed({ path }: KernelDisk): Promise<boolean> {
@@ -112,6 +143,15 @@ export class KernelDisks implements AttachedDisks {
     const file = await open(path, 'r')
     await file.sync().finally(() => file.close())
     dropCache(path)
+  }
+}
+
+const absentAsNull = async <T>(asked: Promise<T>): Promise<T | null> => {
+  try {
+    return await asked
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENODEV')) return null
+    throw error
   }
 }
 
