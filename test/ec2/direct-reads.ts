@@ -66,7 +66,7 @@ const paged = (world: World, { query }: DirectRequest, list: string, indexes: re
   const token = query.get('pageToken')
   const from = token === null ? (numberIn(query, 'startingBlockIndex') ?? 0) : startOf(world, token, list)
   const left = indexes.filter((index) => index >= from)
-  const whole = Math.max(asked, fewest)
+  const whole = Math.min(Math.max(asked, fewest), world.quotas.blocksAPage)
   const page = left.slice(0, world.random() < 0.2 ? 0 : Math.ceil(whole * (1 - world.random() / 2)))
   const next = left[page.length]
   const expiresAt = world.now() + world.times.blockToken

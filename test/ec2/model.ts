@@ -71,7 +71,7 @@ export interface World {
   readonly times: Times
   /** Bytes of what the server calls a GiB: a model to scale, so that suites need not fill real ones. */
   readonly unitBytes: number
-  readonly quotas: { readonly storage: number; readonly attachments: number }
+  readonly quotas: { readonly storage: number; readonly attachments: number; readonly blocksAPage: number }
   readonly disks: Disks
   readonly faults: Faults
   /** Volumes whose next detach never ends by itself. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { CallBudget } from '../../src/backends/block/ebs/budget.ts'
+import { connectEbs, type Ebs } from '../../src/backends/block/ebs/direct/client.ts'
 import { connectEc2, type Ec2 } from '../../src/backends/block/ebs/ec2-client.ts'
 import type { Surroundings } from '../../src/backends/block/ebs/surroundings.ts'
 import { EbsBackend } from '../../src/backends/block/ebs.ts'
@@ -26,11 +27,18 @@ export const fastClock = (times: number): Clock => ({
 const minute = 60_000
 
 const clients = new WeakMap<Ec2Server, Promise<Ec2>>()
+const directClients = new WeakMap<Ec2Server, Promise<Ebs>>()
 
 /** One for all who use the server, as a new one takes longer than most tests. */
 const clientOf = (server: Ec2Server) => (region: string) => {
   const known = clients.get(server) ?? connectEc2({ region, endpoint: server.endpoint })
   clients.set(server, known)
+  return known
+}
+
+const directClientOf = (server: Ec2Server) => (region: string) => {
+  const known = directClients.get(server) ?? connectEbs({ region, endpoint: server.endpoint })
+  directClients.set(server, known)
   return known
 }
 
@@ -43,6 +51,7 @@ export const surroundingsOf = (
   ...{ home: join(directory, 'home'), disks: new ServerDisks(server), cluster: () => cluster, unitBytes },
   identity: () => instanceIdentity(server.endpoint),
   connect: clientOf(server),
+  direct: { connect: directClientOf(server), endpoint: server.endpoint },
   budget: new CallBudget(clock),
   limits: {
     // A busy machine takes its time, and the clock is fast.

@@ -94,7 +94,7 @@ export class Ec2Server {
       instances: new Map([here, beside, elsewhere].map(({ instanceId, zone }) => [instanceId, zone])),
       ...{ volumes: new Versioned<Volume>(now), snapshots: new Versioned<Snapshot>(now), tokens: new Map() },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
-      quotas: { storage: 51_200, attachments: 28, ...options.quotas },
+      quotas: { storage: 51_200, attachments: 28, blocksAPage: 10_000, ...options.quotas },
       ...{ disks: options.disks ?? noDisks, faults: new Faults(), stuck: new Set(), now },
       random: options.random ?? Math.random,
       later: (ms, work) => this.#later(ms, work),

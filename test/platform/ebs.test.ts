@@ -1,16 +1,18 @@
 import { KernelDisks } from '../../src/backends/block/ebs/kernel-disks.ts'
-import type { MakePool } from '../contract/backend-bench.ts'
+import type { PoolUnderTest } from '../contract/backend-bench.ts'
 import { backendSuite } from '../contract/backend-suite.ts'
 import { ebsUnderTest } from '../ec2/ebs-under-test.ts'
 import { loopDisks } from '../ec2/loop-disks.ts'
+import { denyDirect } from '../ec2/opened-pool.ts'
 import { believeToBeOn, fastClock, surroundingsOf, unitBytes } from '../ec2/pool.ts'
 import { Ec2Server, here } from '../ec2/server.ts'
 
 /** A host on the strict EC2 server, its volumes loop devices of this machine. A GiB of the server's is a MiB. */
-const makePool: MakePool = async () => {
+const makePool = async (isDirect: boolean): Promise<PoolUnderTest> => {
   const disks = await loopDisks([here.instanceId])
   const server = await Ec2Server.start({ disks, unitBytes })
   believeToBeOn(server)
+  if (!isDirect) denyDirect(server)
   const clock = fastClock(300)
   const surroundings = {
     ...surroundingsOf(server, disks.directory, clock),
@@ -33,4 +35,6 @@ const makePool: MakePool = async () => {
   })
 }
 
-backendSuite('ebs, on the strict EC2 server', makePool, { snapshots: true, streams: true, trees: true })
+const facets = { snapshots: true, streams: true, trees: true }
+backendSuite('ebs, on the strict EC2 server', () => makePool(true), facets)
+backendSuite('ebs, with a role that may not use the direct API', () => makePool(false), facets)

@@ -1,4 +1,5 @@
 import type { VolumeId } from '../../domain/ids.ts'
+import type { Range } from './differences.ts'
 
 /**
  * What gives out block devices: sparse files in a directory (loop.ts), thin volumes of LVM, disks of a cloud. A provider knows devices and
@@ -41,6 +42,13 @@ export interface BlockProvider {
   readonly clonesMounted: boolean
   /** Where `device` may differ from `base` or, without one, may hold anything but zeros. Both were synced before. */
   ranges(device: string, base: string | null): Promise<RangeSource>
+  /** How a sealed device is read, and upon which base, without paths. Null, or absent: by its path, and where `ranges` says. */
+  content?(device: string, base: string | null): Promise<SnapshotContent | null>
+  /**
+   * Steps of 4 KiB in which the two differ, up to `sizeBytes`, found without their paths; to be gone through at once. Both were synced before. Null, or
+   * absent: they have to be read.
+   */
+  changes?(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null>
   /** How who receives a stream gives the device the size that the stream names. */
   sizing(device: string): Sizing
   /** What was written to it is on disk, and is what its readers see. */
@@ -101,6 +109,14 @@ export interface Seal {
 export type RangeSource =
   | { readonly by: 'extents'; readonly shares: boolean }
   | { readonly by: 'list'; readonly path: string }
+
+/** Snapshots of EC2, read by the EBS direct API. Endpoint null: AWS's own. */
+export interface SnapshotContent {
+  readonly region: string
+  readonly endpoint: string | null
+  readonly snapshotId: string
+  readonly baseSnapshotId: string | null
+}
 
 /**
  * `truncate`: the file at its path is cut, or made longer. `lvm`: the thin volume is, of the pool with this spec. `asked`: the process that has the

@@ -203,6 +203,8 @@ export class Snapshots implements SnapshotFacet {
     const { devices } = this.#parts
     const sizes = await Promise.all([devices.sizeBytes(one), devices.sizeBytes(other)])
     const sizeBytes = Math.max(...sizes.map((size) => size ?? 0))
+    const told = await devices.changes?.(one, other, sizeBytes)
+    if (told != null) return yield* told
     const [path, otherPath] = [await devices.path(one), await devices.path(other)]
     yield* differences(path, otherPath, sizeBytes, await devices.ranges(one, other))
   }

@@ -63,16 +63,23 @@ export class Streams implements StreamFacet {
     const baseNote = base === null ? null : await this.#mustFind(id, base)
     const sizeBytes = await devices.sizeBytes(note.device)
     if (sizeBytes === null) throw missing(devices.name(note.device))
-    const order: SendOrder = {
-      head: {
-        ...{ streamUuid: note.streamUuid, baseUuid: baseNote?.streamUuid ?? null },
-        ...{ sizeBytes, fileSystem: note.fileSystem, ...from },
-      },
-      path: await devices.path(note.device),
-      basePath: baseNote === null ? null : await devices.path(baseNote.device),
-      ranges: await devices.ranges(note.device, baseNote?.device ?? null),
+    const head: StreamHead = {
+      ...{ streamUuid: note.streamUuid, baseUuid: baseNote?.streamUuid ?? null },
+      ...{ sizeBytes, fileSystem: note.fileSystem, ...from },
     }
+    const content = await devices.content?.(note.device, baseNote?.device ?? null)
+    const order: SendOrder =
+      content == null ? { head, ...(await this.#paths(note.device, baseNote?.device ?? null)) } : { head, content }
     return [process.execPath, mainPath, 'send', JSON.stringify(order)]
+  }
+
+  async #paths(device: string, base: string | null) {
+    const { devices } = this.#parts
+    return {
+      path: await devices.path(device),
+      basePath: base === null ? null : await devices.path(base),
+      ranges: await devices.ranges(device, base),
+    }
   }
 
   async prepareReceive(id: VolumeId, partial: string, baseUuid: string | null = null): Promise<Argv> {

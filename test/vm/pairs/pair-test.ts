@@ -23,13 +23,19 @@ export const everywhere: readonly Pair[] = [
   ['loop', 'zfs'],
 ]
 
-const sizeBytes = 256 * mib
-const fileBytes = 16 * mib
+export const sizeBytes = 256 * mib
+export const fileBytes = 16 * mib
 const changes = 8
 const changeBytes = 100_000
 
 /** As moves choose: the pools' own stream where both speak the same one, file by file otherwise. */
-const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRecord, base: SnapshotRecord | null) => {
+export const carry = async (
+  from: Backend,
+  to: Backend,
+  id: VolumeId,
+  sent: SnapshotRecord,
+  base: SnapshotRecord | null,
+) => {
   const isNative = from.streams?.format === to.streams?.format
   const hands = realHands
   const { bytes, received } = isNative
@@ -41,12 +47,12 @@ const carry = async (from: Backend, to: Backend, id: VolumeId, sent: SnapshotRec
   return { bytes, isNative, digestOfSent }
 }
 
-const snapshotsOf = (on: Backend): SnapshotFacet => on.snapshots ?? raise('no snapshots')
+export const snapshotsOf = (on: Backend): SnapshotFacet => on.snapshots ?? raise('no snapshots')
 
-const digest = (on: Backend, id: VolumeId, name: string) =>
+export const digest = (on: Backend, id: VolumeId, name: string) =>
   snapshotsOf(on).withPath(id, name, async (path) => digestOf(join(path, 'data')))
 
-const mounted = async <T>(on: Backend, id: VolumeId, use: (data: string) => Promise<T>): Promise<T> => {
+export const mounted = async <T>(on: Backend, id: VolumeId, use: (data: string) => Promise<T>): Promise<T> => {
   const path = join(await temporaryDirectory(), 'mnt')
   await mkdir(path)
   await on.mount(id, path)
@@ -54,7 +60,7 @@ const mounted = async <T>(on: Backend, id: VolumeId, use: (data: string) => Prom
 }
 
 /** Other bytes in places far from each other. */
-const change = async (file: FileHandle): Promise<void> => {
+export const change = async (file: FileHandle): Promise<void> => {
   for (let index = 0; index < changes; index += 1) {
     await file.write(randomBytes(changeBytes), 0, changeBytes, (index * fileBytes) / changes)
   }

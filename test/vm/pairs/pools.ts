@@ -5,6 +5,7 @@ import { parsePoolSpec } from '../../../src/domain/pool.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
 import { exec } from '../../contract/backend-bench.ts'
+import { openedEbs } from '../../ec2/opened-pool.ts'
 import { loopBtrfs } from '../../support/loop-btrfs.ts'
 import { loopDisk } from '../../support/loop-disk.ts'
 import { testThinPool } from '../../support/thin-pool.ts'
@@ -34,7 +35,9 @@ export const pools = {
       () => loopDisk('xfs'),
       ({ path }) => `loop:${path}`,
     ),
+  ebs: async () => (await openedEbs()).backend,
 } satisfies Readonly<Record<string, () => Promise<Backend>>>
 
 export type Kind = keyof typeof pools
-export const kinds = Object.keys(pools) as Kind[]
+/** Of what every host has; volumes of a cloud go in and out by chain-test.ts. */
+export const kinds = (Object.keys(pools) as Kind[]).filter((kind) => kind !== 'ebs')

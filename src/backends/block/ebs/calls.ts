@@ -4,8 +4,8 @@ import type { Logger } from '../../../lib/logger.ts'
 import type { CallBudget } from './budget.ts'
 
 const throttlingCodes =
-  /^(RequestLimitExceeded|Throttling|ThrottlingException|ConcurrentSnapshotLimitExceeded|SnapshotCreationPerVolumeRateExceeded|RequestThrottled.*|EC2ThrottledException)$/
-const unfitCodes = /^(UnauthorizedOperation|Client\.UnauthorizedOperation)$/
+  /^(RequestLimitExceeded|Throttling|ThrottlingException|ConcurrentLimitExceededException|ConcurrentSnapshotLimitExceeded|SnapshotCreationPerVolumeRateExceeded|RequestThrottled.*|EC2ThrottledException)$/
+const unfitCodes = /^(UnauthorizedOperation|Client\.UnauthorizedOperation|AccessDeniedException)$/
 const credentialCodes =
   /^(AuthFailure|CredentialsProviderError|ExpiredToken.*|RequestExpired|InvalidClientTokenId|SignatureDoesNotMatch|OptInRequired)$/
 const firstWaitMs = 500

@@ -2,7 +2,9 @@ import { DroverError } from '../../../domain/errors.ts'
 import type { VolumeId } from '../../../domain/ids.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { KeyedMutex } from '../../../lib/mutex.ts'
-import type { AttachedDevice, BlockProvider, RangeSource, Seal, Sizing } from '../device.ts'
+import type { AttachedDevice, BlockProvider, RangeSource, Seal, Sizing, SnapshotContent } from '../device.ts'
+import type { Range } from '../differences.ts'
+import { Comparisons } from './comparisons.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import type { Entry } from './ledger.ts'
 import { Making } from './making.ts'
@@ -24,6 +26,7 @@ export class EbsDevices implements BlockProvider {
   readonly #making: Making
   readonly #views: SnapshotViews
   readonly #passing: Passing
+  readonly #comparisons: Comparisons
   readonly #unitBytes: number
   readonly #clock: Clock
   readonly #devices = new KeyedMutex<string>()
@@ -35,6 +38,12 @@ export class EbsDevices implements BlockProvider {
     this.#making = new Making(parts, epochOf)
     this.#views = new SnapshotViews(parts, this.#making)
     this.#passing = new Passing(parts)
+    const { ledger, snapshots, direct, identity, logger, surroundings } = parts
+    this.#comparisons = new Comparisons({
+      ...{ ledger, snapshots, direct, identity, logger, surroundings },
+      locked: (device, work) => this.#devices.run(device, work),
+      begin: (entry) => snapshots.begin(entry, this.#volumeId(entry), this.#making.tags(entry)),
+    })
     this.home = parts.surroundings.home
     this.#unitBytes = parts.surroundings.unitBytes
     this.#clock = parts.clock
@@ -47,7 +56,11 @@ export class EbsDevices implements BlockProvider {
       throw new DroverError('NOT_PERMITTED', `pool ${spec} needs root: it mounts file systems; run vold as root`)
     }
     await this.#parts.open()
-    for (const entry of await this.#parts.ledger.all()) await this.#dropView(entry.device)
+    for (const entry of await this.#parts.ledger.all()) {
+      await this.#dropView(entry.device)
+      // Nobody waits for EC2's answer.
+      void this.#comparisons.tidy(entry.device)
+    }
     this.#views.start((device) => this.#dropView(device))
   }
 
@@ -144,7 +157,15 @@ export class EbsDevices implements BlockProvider {
     })
   }
 
-  /** Nothing is known of what differs: all of it is read. */
+  content(device: string, base: string | null): Promise<SnapshotContent | null> {
+    return this.#comparisons.content(device, base)
+  }
+
+  changes(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null> {
+    return this.#comparisons.changes(device, base, sizeBytes)
+  }
+
+  /** Where `content` and `changes` know nothing, all of it is read. */
   async ranges(): Promise<RangeSource> {
     return { by: 'extents', shares: false }
   }

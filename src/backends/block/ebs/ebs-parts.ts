@@ -6,6 +6,10 @@ import { Attachments } from './attachments.ts'
 import { CallBudget } from './budget.ts'
 import { Calls, UnansweredCall } from './calls.ts'
 import { Cloud, type CloudSnapshot, type CloudVolume } from './cloud.ts'
+import { DirectAccess } from './direct/access.ts'
+import { DirectBlocks } from './direct/blocks.ts'
+import { directBudget } from './direct/budget.ts'
+import type { Ebs } from './direct/client.ts'
 import type { AttachedDisks } from './kernel-disks.ts'
 import { Ledger } from './ledger.ts'
 import type { EbsPool } from './pool.ts'
@@ -32,10 +36,11 @@ export class EbsParts {
   readonly snapshots: CloudSnapshots
   readonly attachments: Attachments
   readonly sizing: SizingRequests
+  readonly direct: { readonly blocks: DirectBlocks; readonly access: DirectAccess }
   #identity: Promise<InstanceIdentity> | null = null
 
   constructor(pool: EbsPool, surroundings: Surroundings, clock: Clock, logger: Logger) {
-    const { home, limits, disks, connect, cluster } = surroundings
+    const { home, limits, disks, connect, cluster, direct } = surroundings
     this.pool = pool
     this.surroundings = surroundings
     this.clock = clock
@@ -46,6 +51,17 @@ export class EbsParts {
     const calls = new Calls(clock, surroundings.budget ?? new CallBudget(clock), logger)
     this.cloud = new Cloud(async () => connect((await this.identity()).region), calls)
     const { cloud, ledger } = this
+    let ebs: Promise<Ebs> | null = null
+    const connectOnce = async () => {
+      const { region } = await this.identity()
+      ebs ??= direct.connect(region).catch((error: unknown) => {
+        ebs = null
+        throw error
+      })
+      return ebs
+    }
+    const blocks = new DirectBlocks(connectOnce, new Calls(clock, directBudget(clock), logger))
+    this.direct = { blocks, access: new DirectAccess(blocks, clock, logger) }
     const watch = new Watch<CloudVolume>((ids) => cloud.volumes(ids), clock)
     const snapshotWatch = new Watch<CloudSnapshot>((ids) => cloud.snapshots(ids), clock)
     this.volumes = new Volumes({ cloud, watch, ledger, clock, limits, cluster, spec: pool.spec })

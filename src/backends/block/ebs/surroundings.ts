@@ -1,5 +1,6 @@
 import { type InstanceIdentity, instanceIdentity } from '../../../lib/instance-metadata.ts'
 import type { CallBudget } from './budget.ts'
+import { connectEbs, type Ebs } from './direct/client.ts'
 import { connectEc2, type Ec2 } from './ec2-client.ts'
 import { type AttachedDisks, KernelDisks } from './kernel-disks.ts'
 
@@ -11,6 +12,8 @@ export interface Surroundings {
   readonly cluster: () => string
   readonly identity: () => Promise<InstanceIdentity>
   readonly connect: (region: string) => Promise<Ec2>
+  /** The EBS direct API; processes that send streams find it by `endpoint`, null: AWS's own. */
+  readonly direct: { readonly connect: (region: string) => Promise<Ebs>; readonly endpoint: string | null }
   readonly disks: AttachedDisks
   /** What EC2 calls a GiB. */
   readonly unitBytes: number
@@ -40,6 +43,7 @@ export const onInstance = (
   ...{ budget: null, disks: new KernelDisks('/dev/disk/by-id'), unitBytes: 2 ** 30 },
   identity: () => instanceIdentity(),
   connect: (region) => connectEc2({ region, endpoint: null }),
+  direct: { connect: (region) => connectEbs({ region, endpoint: null }), endpoint: null },
   limits: {
     ...{ settle: minute, create: 10 * minute, attach: 5 * minute, detach: 5 * minute },
     ...{ snapshot: 24 * 60 * minute, modify: 30 * minute, view: 10 * minute },

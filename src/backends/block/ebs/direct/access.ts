@@ -1,0 +1,47 @@
+import type { Clock } from '../../../../lib/clock.ts'
+import type { Logger } from '../../../../lib/logger.ts'
+import type { DirectBlocks } from './blocks.ts'
+import { reasonOf, type SnapshotPair } from './lists.ts'
+
+/** So long nobody waits for it. */
+const answerMs = 15_000
+/** After which it is tried again. */
+const againMs = 10 * 60_000
+
+/** Whether the direct API can be used: it answers, and the role may list and read. Without it, what is compared and sent is read from volumes. */
+export class DirectAccess {
+  readonly #blocks: DirectBlocks
+  readonly #clock: Clock
+  readonly #logger: Logger
+  #closedUntil = Number.NEGATIVE_INFINITY
+  #isSaid = false
+  #hasRead = false
+
+  constructor(blocks: DirectBlocks, clock: Clock, logger: Logger) {
+    this.#blocks = blocks
+    this.#clock = clock
+    this.#logger = logger
+  }
+
+  /** Asks for the first block of the list and, once, reads it. What is not of one lineage cannot be compared by it. */
+  async reaches(pair: SnapshotPair): Promise<boolean> {
+    if (this.#clock.monotonic() < this.#closedUntil) return false
+    try {
+      for await (const block of this.#blocks.lists.blocks(pair, 0, answerMs)) {
+        if (!this.#hasRead) await this.#blocks.read(pair, block)
+        this.#hasRead = true
+        break
+      }
+      this.#isSaid = false
+      return true
+    } catch (error) {
+      if (reasonOf(error) === 'UNRELATED_SNAPSHOTS') return false
+      this.#closedUntil = this.#clock.monotonic() + againMs
+      if (!this.#isSaid) {
+        this.#logger.warn({ err: error }, 'the EBS direct API cannot be used; whole volumes are read instead')
+      }
+      this.#isSaid = true
+      return false
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import type { EBS } from '@aws-sdk/client-ebs'
+import { credentials } from '../credentials.ts'
+import type { Ec2Options } from '../ec2-client.ts'
+
+export type Ebs = EBS
+
+const connectMs = 5_000
+const answerMs = 30_000
+const sockets = 64
+
+/** The SDK's client of the EBS direct API, loaded only here and when it is needed. It tries nothing again: that is done within the budget. */
+export const connectEbs = async ({ region, endpoint }: Ec2Options): Promise<Ebs> => {
+  const { EBS } = await import('@aws-sdk/client-ebs')
+  return new EBS({
+    region,
+    credentials: await credentials(),
+    maxAttempts: 1,
+    requestHandler: {
+      ...{ connectionTimeout: connectMs, requestTimeout: answerMs },
+      ...{ httpAgent: { maxSockets: sockets }, httpsAgent: { maxSockets: sockets } },
+    },
+    ...(endpoint === null ? {} : { endpoint }),
+  })
+}
