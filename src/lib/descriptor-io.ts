@@ -1,6 +1,8 @@
 import { read, write } from 'node:fs'
-import { Readable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { isErrno } from './files.ts'
 
 const readInto = promisify(read)
 const writeFrom = promisify(write)
@@ -12,6 +14,15 @@ const writeFrom = promisify(write)
 export const keepStdinForReads = (): void => {
   Object.defineProperty(process, 'stdin', { value: Readable.from([]) })
 }
+
+/** For a process whose stdout is written as a descriptor: whoever looks at process.stdout has writes fail with EAGAIN when they should wait. */
+export const keepStdoutForWrites = (): void => {
+  const nothing = new Writable({ write: (_chunk, _encoding, done) => done() })
+  Object.defineProperty(process, 'stdout', { value: nothing })
+}
+
+/** A reader that is slow is asked again, should the descriptor not wait by itself. */
+const fullMs = 2
 
 /** Writes to a descriptor, one block after the other, while the caller makes the next one. */
 export class Output {
@@ -36,7 +47,12 @@ export class Output {
 
   async #writeAll(bytes: Buffer): Promise<void> {
     for (let done = 0; done < bytes.length; ) {
-      done += (await writeFrom(this.#fd, bytes, done, bytes.length - done, null)).bytesWritten
+      try {
+        done += (await writeFrom(this.#fd, bytes, done, bytes.length - done, null)).bytesWritten
+      } catch (error) {
+        if (!isErrno(error, 'EAGAIN')) throw error
+        await sleep(fullMs)
+      }
     }
   }
 }

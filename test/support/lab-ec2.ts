@@ -60,7 +60,10 @@ export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
           ...['vold', '--pool', pool, '--config', join(repository, 'lab', 'vold.toml')],
           ...['--advertise', `${host.address}:7460`],
         ],
-        { AWS_ENDPOINT_URL_EC2: told.endpoint, AWS_EC2_METADATA_SERVICE_ENDPOINT: of(host).metadata },
+        {
+          ...{ AWS_ENDPOINT_URL_EC2: told.endpoint, AWS_ENDPOINT_URL_EBS: told.endpoint },
+          AWS_EC2_METADATA_SERVICE_ENDPOINT: of(host).metadata,
+        },
       ),
     calls: async () => JSON.parse(await ask(host1, `${of(host1).metadata}/calls`)),
     fill: async (host, isFull) => void (await ask(host, `${of(host).metadata}/${isFull ? 'full' : 'free'}`)),

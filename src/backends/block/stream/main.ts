@@ -1,4 +1,4 @@
-import { Input, keepStdinForReads, Output } from '../../../lib/descriptor-io.ts'
+import { Input, keepStdinForReads, keepStdoutForWrites, Output } from '../../../lib/descriptor-io.ts'
 import { type ReceiveOrder, receiveBlocks } from './receive.ts'
 import { type SendOrder, sendBlocks } from './send.ts'
 
@@ -10,6 +10,7 @@ import { type SendOrder, sendBlocks } from './send.ts'
 const [what, text = '{}'] = process.argv.slice(2)
 
 keepStdinForReads()
+keepStdoutForWrites()
 try {
   if (what === 'send') await sendBlocks(JSON.parse(text) as SendOrder, new Output(1))
   else if (what === 'receive') await receiveBlocks(JSON.parse(text) as ReceiveOrder, new Input(0))
