@@ -10,7 +10,7 @@ const shown = 20
 const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as many random storms; the first seed is chosen anew unless told
        npm run simulate -- --steps                     every step of every course, struck before, during and after it
        npm run simulate -- --seed SEED                 one storm again, with its trace
-       npm run simulate -- --group-seed SEED           the same storm over a group of two volumes
+       npm run simulate -- --group-seed SEED           the same storm over a group of two volumes; with --seeds and --groups: many of them
        npm run simulate -- --pools-seed SEED           the same storm where hosts have two pools; with --seeds and --pools: many of them
        npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
 
@@ -29,6 +29,7 @@ const parsed = () => {
         'group-seed': { type: 'string' },
         'pools-seed': { type: 'string' },
         pools: { type: 'boolean', default: false },
+        groups: { type: 'boolean', default: false },
         step: { type: 'string' },
         steps: { type: 'boolean', default: false },
       },
@@ -85,7 +86,7 @@ const report = async (what: string, startedAt: number, summary: Summary): Promis
   process.exitCode = 1
 }
 
-const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, pools, step, steps } = parsed()
+const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, pools, groups, step, steps } = parsed()
 const startedAt = performance.now()
 if ([seed, groupSeed, step, poolsSeed].some((given) => given !== undefined)) {
   const outcome = await runScenario(await chosen(seed, groupSeed, step, poolsSeed), true)
@@ -98,6 +99,10 @@ if ([seed, groupSeed, step, poolsSeed].some((given) => given !== undefined)) {
   const count = whole(seeds ?? '10000', 'count')
   const base = from === undefined ? Math.floor(Math.random() * 2 ** 31) : whole(from, 'seed')
   console.log(`seeds ${base} to ${base + count - 1}`)
+  const many = (all: readonly number[]): readonly (number | Scenario)[] => {
+    if (groups) return all.map(groupScenarioOf)
+    return pools ? all.map(poolsScenarioOf) : all
+  }
   const all = Array.from({ length: count }, (_, index) => base + index)
-  await report('storms', startedAt, await runAll(pools ? all.map(poolsScenarioOf) : all))
+  await report('storms', startedAt, await runAll(many(all)))
 }

@@ -132,7 +132,12 @@ const look = async (world: World, people: People): Promise<string | null> => {
   // One that a container mounts elsewhere while nothing uses it comes there by itself, alone.
   const isPulled = (await store.moves()).some(({ state, request }) => state === 'done' && request.onlyIdle)
   if (beside.ownerHostId !== volume.ownerHostId && !isPulled) return 'the group is on two hosts'
-  const reasonBeside = unsettled(world.hosts, beside, open.length, { ...expected, mustRun: false })
+  const reasonBeside = unsettled(world.hosts, beside, open.length, {
+    ...expected,
+    mustRun: false,
+    // The writer is where its own volume is.
+    mayStay: (host, container) => host.row.id === volume.ownerHostId || expected.mayStay(host, container),
+  })
   return reasonBeside === null ? null : `${besideName}: ${reasonBeside}`
 }
 
