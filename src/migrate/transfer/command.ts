@@ -1,10 +1,16 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process'
+import { setPriority } from 'node:os'
 import type { Argv } from '../../backends/backend.ts'
 import { spawnBound } from '../../lib/spawn.ts'
 import { streamFailed } from './failure.ts'
 
 const stderrTailBytes = 4096
 const stderrMs = 300
+/**
+ * The commands of both ends are what a stream waits for, one thread each; what carries its bytes can wait for them. On a small machine they
+ * would take turns. Containers have shares of their own.
+ */
+const niceness = -10
 
 /** The command of one end of a stream. */
 export interface StreamCommand {
@@ -18,6 +24,7 @@ export interface StreamCommand {
 /** `stdin` and `stdout` as for spawn; stderr is kept, its tail at least. */
 export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): StreamCommand => {
   const child = spawnBound(argv, [stdin, stdout, 'pipe'])
+  prefer(child)
   let tail = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     tail = (tail + text).slice(-stderrTailBytes)
@@ -65,3 +72,13 @@ export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): S
   }
 }
 export type StdioSlot = Exclude<StdioOptions, string>[number]
+
+/** As far as we may: without root everything goes on, as fast as it can. */
+const prefer = ({ pid }: ChildProcess): void => {
+  if (pid === undefined) return
+  try {
+    setPriority(pid, niceness)
+  } catch {
+    // It may have ended, too.
+  }
+}
