@@ -77,7 +77,7 @@ test('what was written of a snapshot, in order, in pages, and its bytes with the
   expect([one.DataLength, one.ChecksumAlgorithm, one.Checksum]).toEqual([blockBytes, 'SHA256', checksumOf(one.bytes)])
 })
 
-test('what changed between two snapshots of one lineage; a token is absent where there is no such block', async () => {
+test('what changed between two snapshots of one lineage; the token of the first is absent where it has no such block', async () => {
   const volume = await blank()
   for (const index of [1, 2, 3]) await write(volume, index, randomBytes(blockBytes))
   const first = await snapshot(volume)
@@ -92,7 +92,7 @@ test('what changed between two snapshots of one lineage; a token is absent where
   const found = await changed(first, second)
   expect(found).toEqual([
     { BlockIndex: 2, FirstBlockToken: expect.any(String), SecondBlockToken: expect.any(String) },
-    { BlockIndex: 3, FirstBlockToken: expect.any(String) },
+    { BlockIndex: 3, FirstBlockToken: expect.any(String), SecondBlockToken: expect.any(String) },
     { BlockIndex: 200, SecondBlockToken: expect.any(String) },
   ])
   await bytesOf(first, 2, found[0]?.FirstBlockToken)

@@ -38,10 +38,12 @@ interface Options {
   readonly directory: string
   readonly clock: Clock
   readonly cluster?: string
+  readonly spec?: string
   readonly limits?: Partial<ReturnType<typeof surroundingsOf>['limits']>
 }
 
-export const incarnate = async ({ server, directory, clock, cluster, limits }: Options): Promise<Incarnation> => {
+export const incarnate = async (options: Options): Promise<Incarnation> => {
+  const { server, directory, clock, cluster, limits, spec = 'ebs:' } = options
   const budget = new MortalBudget(clock)
   const standard = surroundingsOf(server, directory, clock)
   const surroundings = {
@@ -49,7 +51,7 @@ export const incarnate = async ({ server, directory, clock, cluster, limits }: O
     ...(cluster === undefined ? {} : { cluster: () => cluster }),
   }
   await mkdir(surroundings.home, { recursive: true })
-  const parts = new EbsParts(parseEbsPool(parsePoolSpec('ebs:')), surroundings, clock, silentLogger)
+  const parts = new EbsParts(parseEbsPool(parsePoolSpec(spec)), surroundings, clock, silentLogger)
   await parts.open()
   const die = () => {
     budget.isDead = true

@@ -15,15 +15,9 @@ export const openedEbs = async (): Promise<{ server: Ec2Server; backend: EbsBack
   believeToBeOn(server)
   const clock = fastClock(300)
   const standard = surroundingsOf(server, disks.directory, clock)
-  const backend = ebsPool({ ...standard, disks: new KernelDisks(disks.links(here.instanceId)) }, exec, clock)
+  const surroundings = { ...standard, disks: new KernelDisks(disks.links(here.instanceId)) }
+  const backend = ebsPool(surroundings, exec, clock, 'ebs:?size=64&direct=yes')
   await backend.open()
   onTestFinished(() => backend.close())
   return { server, backend }
-}
-
-/** From now on the role may not use the direct API. */
-export const denyDirect = (server: Ec2Server): void => {
-  for (const action of ['ListSnapshotBlocks', 'ListChangedBlocks', 'GetSnapshotBlock']) {
-    server.faults.add({ action, kind: 'denied', times: Number.POSITIVE_INFINITY })
-  }
 }

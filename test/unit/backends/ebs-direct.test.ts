@@ -39,7 +39,7 @@ const start = async (options: Ec2Options = {}) => {
   disks = fileDisks(directory)
   server = await Ec2Server.start({ unitBytes, disks, ...options })
   onTestFinished(() => server.close())
-  host = await incarnate({ server, directory, clock })
+  host = await incarnate({ server, directory, clock, spec: 'ebs:?direct=yes' })
   live = newDevice()
   await host.devices.create(live, sizeBytes)
 }
@@ -227,8 +227,23 @@ test('what is written is compared by a snapshot taken for that, which goes', asy
   await host.devices.changes(live, base.device, sizeBytes)
   expect(left()).toHaveLength(2)
   host.die()
-  host = await incarnate({ server, directory, clock })
+  host = await incarnate({ server, directory, clock, spec: 'ebs:?direct=yes' })
   await host.devices.open()
   await expect.poll(left).toEqual([base.id])
   expect((await host.parts.ledger.read(live))?.snapshot).toBeNull()
+})
+
+test('a block of the snapshot without a token is not taken for zeros', async () => {
+  await start()
+  const blocks = new DirectBlocks(
+    async () => {
+      throw new Error('nothing is asked')
+    },
+    new Calls(clock, new CallBudget(clock), silentLogger),
+  )
+  const pair = { snapshotId: 'snap-2', baseSnapshotId: null }
+  await expect(blocks.read(pair, { index: 7, token: null, baseToken: null })).rejects.toMatchObject({
+    code: 'STREAM_FAILED',
+    message: 'no token came for block 7 of snap-2: what it holds is not known',
+  })
 })

@@ -7,7 +7,7 @@ import { parsePoolSpec } from '../../../src/domain/pool.ts'
 const parse = (spec: string) => parseEbsPool(parsePoolSpec(spec))
 
 test('a pool, with options and without', () => {
-  expect(parse('ebs:')).toMatchObject({ fileSystem: 'ext4', defaultGib: 20, kmsKeyId: null })
+  expect(parse('ebs:')).toMatchObject({ fileSystem: 'ext4', defaultGib: 20, kmsKeyId: null, isDirect: false })
   expect(parse('ebs:').profile.name).toBe('standard')
   const all = parse('ebs:?profile=durable&fs=xfs&size=2&kms=arn:aws:kms:eu-central-1:1:key/a')
   expect(all).toMatchObject({ fileSystem: 'xfs', defaultGib: 4, kmsKeyId: 'arn:aws:kms:eu-central-1:1:key/a' })
@@ -23,6 +23,7 @@ test.each([
   'ebs:?fs=xfs&fs=xfs',
   'ebs:?profile=x',
   'ebs:?a=b',
+  'ebs:?direct=maybe',
 ])('%s: BAD_CONFIG in one line', (spec) => {
   expect(() => parse(spec)).toThrow(
     expect.objectContaining({ code: 'BAD_CONFIG', message: expect.stringMatching(/^pool ebs:[^\n]+$/) }),

@@ -61,7 +61,7 @@ export class EbsParts {
       return ebs
     }
     const blocks = new DirectBlocks(connectOnce, new Calls(clock, directBudget(clock), logger))
-    this.direct = { blocks, access: new DirectAccess(blocks, clock, logger) }
+    this.direct = { blocks, access: new DirectAccess(blocks, clock, logger, pool.isDirect) }
     const watch = new Watch<CloudVolume>((ids) => cloud.volumes(ids), clock)
     const snapshotWatch = new Watch<CloudSnapshot>((ids) => cloud.snapshots(ids), clock)
     this.volumes = new Volumes({ cloud, watch, ledger, clock, limits, cluster, spec: pool.spec })

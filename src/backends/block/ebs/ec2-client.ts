@@ -11,6 +11,8 @@ export interface Ec2Options {
 
 const connectMs = 5_000
 const answerMs = 30_000
+/** Of a peer that takes a call and says nothing: by itself the SDK warns, and goes on waiting. */
+const silence = { requestTimeout: answerMs, throwOnRequestTimeout: true, socketTimeout: answerMs }
 
 /**
  * The SDK's client, with credentials as credentials.ts finds them. Loaded only here and when it is needed: it takes a quarter of a second and some
@@ -22,7 +24,7 @@ export const connectEc2 = async ({ region, endpoint }: Ec2Options): Promise<Ec2>
     region,
     credentials: await credentials(),
     maxAttempts: 1,
-    requestHandler: { connectionTimeout: connectMs, requestTimeout: answerMs },
+    requestHandler: { connectionTimeout: connectMs, ...silence },
     ...(endpoint === null ? {} : { endpoint }),
   })
 }

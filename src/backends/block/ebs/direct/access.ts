@@ -13,19 +13,22 @@ export class DirectAccess {
   readonly #blocks: DirectBlocks
   readonly #clock: Clock
   readonly #logger: Logger
+  readonly #isWanted: boolean
   #closedUntil = Number.NEGATIVE_INFINITY
   #isSaid = false
   #hasRead = false
 
-  constructor(blocks: DirectBlocks, clock: Clock, logger: Logger) {
+  /** @param isWanted by whoever named the pool */
+  constructor(blocks: DirectBlocks, clock: Clock, logger: Logger, isWanted = true) {
     this.#blocks = blocks
     this.#clock = clock
     this.#logger = logger
+    this.#isWanted = isWanted
   }
 
   /** Asks for the first block of the list and, once, reads it. What is not of one lineage cannot be compared by it. */
   async reaches(pair: SnapshotPair): Promise<boolean> {
-    if (this.#clock.monotonic() < this.#closedUntil) return false
+    if (!this.#isWanted || this.#clock.monotonic() < this.#closedUntil) return false
     try {
       for await (const block of this.#blocks.lists.blocks(pair, 0, answerMs)) {
         if (!this.#hasRead) await this.#blocks.read(pair, block)

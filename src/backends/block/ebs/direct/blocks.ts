@@ -18,7 +18,7 @@ export class DirectBlocks {
     this.#calls = calls
   }
 
-  /** What both snapshots of the pair have there; zeros where one has no such block. @throws STREAM_FAILED for what is damaged */
+  /** What both snapshots of the pair have there; zeros where the base has no such block. @throws STREAM_FAILED for what is damaged */
   async read(pair: SnapshotPair, block: ListedBlock): Promise<{ bytes: Buffer; old: Buffer | null }> {
     const [bytes, old] = await Promise.all([
       this.#read(pair, block, 'token'),
@@ -29,8 +29,15 @@ export class DirectBlocks {
 
   async #read(pair: SnapshotPair, block: ListedBlock, which: 'token' | 'baseToken'): Promise<Buffer> {
     const token = block[which]
-    if (token === null) return Buffer.alloc(blockBytes)
     const snapshotId = (which === 'token' ? pair.snapshotId : pair.baseSnapshotId) ?? ''
+    if (token === null) {
+      // Of the base alone it is said what that means.
+      if (which === 'baseToken') return Buffer.alloc(blockBytes)
+      throw new DroverError(
+        'STREAM_FAILED',
+        `no token came for block ${block.index} of ${snapshotId}: what it holds is not known`,
+      )
+    }
     try {
       return await this.#proved(snapshotId, block.index, token)
     } catch (error) {

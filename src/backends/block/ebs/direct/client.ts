@@ -6,6 +6,8 @@ export type Ebs = EBS
 
 const connectMs = 5_000
 const answerMs = 30_000
+/** Of a peer that takes a call and says nothing: by itself the SDK warns, and goes on waiting. */
+const silence = { requestTimeout: answerMs, throwOnRequestTimeout: true, socketTimeout: answerMs }
 const sockets = 64
 
 /** The SDK's client of the EBS direct API, loaded only here and when it is needed. It tries nothing again: that is done within the budget. */
@@ -16,7 +18,7 @@ export const connectEbs = async ({ region, endpoint }: Ec2Options): Promise<Ebs>
     credentials: await credentials(),
     maxAttempts: 1,
     requestHandler: {
-      ...{ connectionTimeout: connectMs, requestTimeout: answerMs },
+      ...{ connectionTimeout: connectMs, ...silence },
       ...{ httpAgent: { maxSockets: sockets }, httpsAgent: { maxSockets: sockets } },
     },
     ...(endpoint === null ? {} : { endpoint }),
