@@ -47,6 +47,8 @@ interface Lane {
   running: Promise<void> | null
   /** The last push was not answered. */
   silent: boolean
+  /** The control role's own host. */
+  readonly isOwn: boolean
 }
 
 /**
@@ -97,9 +99,16 @@ export class Publisher {
     ])
   }
 
-  /** Resolves when every host has answered or is known not to, after 3 s in any case: after a start, before an old store decides anything. */
+  /**
+   * Resolves when every host has answered or is known not to: after a start, before an old store decides anything. The other hosts are waited
+   * for 3 s, this one as long as it takes.
+   */
   async publishToAll(): Promise<void> {
-    await this.#settle(await this.#wish(), startPatienceMs)
+    const lanes = await this.#wish()
+    await Promise.all([
+      this.#settle(lanes, startPatienceMs),
+      ...lanes.flatMap((lane) => (lane.isOwn ? lane.running : [])),
+    ])
   }
 
   async #settle(lanes: readonly Lane[], ms: number): Promise<void> {
@@ -113,7 +122,7 @@ export class Publisher {
     const hosts = await this.#store.hosts()
     for (const id of this.#lanes.keys()) if (!hosts.some((host) => host.id === id)) this.#lanes.delete(id)
     return hosts.map((host) => {
-      const lane = this.#lanes.get(host.id) ?? { wanted: false, running: null, silent: false }
+      const lane = this.#lanes.get(host.id) ?? { wanted: false, running: null, silent: false, isOwn: host.control }
       this.#lanes.set(host.id, lane)
       lane.wanted = true
       lane.running ??= this.#drain(host, lane).finally(() => {

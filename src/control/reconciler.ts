@@ -42,7 +42,7 @@ export class Reconciler {
     this.#clock = parts.clock
   }
 
-  /** True when every host answered and has nothing left to finish. */
+  /** True when every host was asked by this run, answered, and has nothing left to finish. */
   async run(): Promise<boolean> {
     const hosts = await this.#store.hosts()
     for (const id of this.#strays) if (!hosts.some((host) => host.id === id)) this.#strays.delete(id)
@@ -64,10 +64,10 @@ export class Reconciler {
     await Promise.allSettled([...this.#lanes.values(), this.#dropping])
   }
 
-  /** Joins what is under way for this host. */
+  /** Waits for what is under way for this host: that may have looked before what is due now. */
   #lane(host: Host): Promise<boolean> {
     const running = this.#lanes.get(host.id)
-    if (running !== undefined) return running
+    if (running !== undefined) return running.then(() => false)
     const lane = this.#host(host).finally(() => this.#lanes.delete(host.id))
     this.#lanes.set(host.id, lane)
     return lane

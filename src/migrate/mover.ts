@@ -1,6 +1,6 @@
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { MoveId } from '../domain/ids.ts'
-import { isEnded, type MoveRecord, phases } from '../domain/move.ts'
+import { isEnded, isWithinHost, type MoveRecord, phases } from '../domain/move.ts'
 import { every, isoNow } from '../lib/clock.ts'
 import { watchBudget } from './budget.ts'
 import { membersOf } from './group/group-context.ts'
@@ -202,10 +202,13 @@ export class Mover {
       logger.warn({ move: move.id, reason: problem.message }, 'undo goes on when the host answers')
       this.#parts.reconcileSoon()
     }
-    await Promise.all([
-      tell(() => source.undoSource({ ...command, ownerEpoch, abortStored: true })),
-      tell(() => target.refuseTarget(command)),
-    ])
+    const undo = () => tell(() => source.undoSource({ ...command, ownerEpoch, abortStored: true }))
+    const refuse = () => tell(() => target.refuseTarget(command))
+    if (isWithinHost(move)) {
+      // Both take the volume's lock: the writers come first.
+      await undo()
+      await refuse()
+    } else await Promise.all([undo(), refuse()])
     this.#parts.publish()
   }
 

