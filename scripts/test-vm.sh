@@ -41,9 +41,10 @@ if [ "$1" = --all ]; then export DROVER_VM_ALL=1; fi
 log=$(mktemp)
 vitest run --project power-cuts "${reporters[@]}" >"$log" 2>&1 </dev/null &
 cuts=$!
-trap 'kill "$cuts" 2>/dev/null || true; rm -f "$log"' EXIT
+trap 'if [ -n "$cuts" ]; then kill "$cuts" 2>/dev/null || true; fi; rm -f "$log"' EXIT
 status=0
 node lab/vm/main.ts "$@" || status=$?
 wait "$cuts" || status=$?
+cuts=
 cat "$log"
 exit "$status"

@@ -158,8 +158,11 @@ const sleepUnless = async (ms: number, signal: AbortSignal): Promise<void> => {
 const tailOf = (file: string): string =>
   existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-8).join(' | ') : '(nothing)'
 
-/** Somebody may be about to say whose it is. */
-const isYoung = (directory: string): boolean => Date.now() - statSync(directory).mtimeMs < 60_000
+/** Somebody may be about to say whose it is, or has just taken it away. */
+const isYoung = (directory: string): boolean => {
+  const found = statSync(directory, { throwIfNoEntry: false })
+  return found === undefined || Date.now() - found.mtimeMs < 60_000
+}
 
 /** What a run left that was killed: its QEMU, if it lives, and its files. */
 const sweepGuests = async (): Promise<void> => {

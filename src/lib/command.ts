@@ -31,7 +31,7 @@ const endWithUs = (child: ChildProcess): void => {
   if (isWatched) return
   isWatched = true
   process.on('exit', () => {
-    for (const each of live) each.kill()
+    for (const each of live) each.kill('SIGKILL')
   })
 }
 
@@ -55,25 +55,28 @@ export const startCommand = (
   endWithUs(child)
   let killedFor: Ended['killedFor'] = null
   const kill = (why: Ended['killedFor']) => {
-    killedFor ??= why
+    if (killedFor !== null) return
+    killedFor = why
     child.kill('SIGKILL')
   }
   const said = { stdout: taken(child.stdout, () => kill('output')), stderr: taken(child.stderr, () => kill('output')) }
   // One that ends without reading all of it says so by its exit status.
   child.stdin?.on('error', () => {}).end(input)
-  const timer = setTimeout(() => kill('time'), timeoutMs)
-  const onAbort = () => kill('signal')
-  if (signal?.aborted === true) onAbort()
-  signal?.addEventListener('abort', onAbort, { once: true })
-  const ended = new Promise<Ended>((resolve) => {
-    child.once('error', (error) => {
+  const settled = new Promise<Ended>((resolve) => {
+    // Also what a kill that is not permitted says; then it ends when it ends.
+    child.on('error', (error) => {
       if (child.pid === undefined) resolve(notStarted(error))
     })
     child.once('close', (exitCode, by) => {
       const cause = by === null ? undefined : new Error(`it was ended by ${by}`)
       resolve({ stdout: said.stdout(), stderr: said.stderr(), exitCode, killedFor, cause })
     })
-  }).finally(() => {
+  })
+  const timer = setTimeout(() => kill('time'), timeoutMs)
+  const onAbort = () => kill('signal')
+  if (signal?.aborted === true) onAbort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  const ended = settled.finally(() => {
     clearTimeout(timer)
     signal?.removeEventListener('abort', onAbort)
     live.delete(child)
