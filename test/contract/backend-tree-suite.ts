@@ -75,7 +75,7 @@ export const treeSuite = (bench: BackendBench): void => {
         await expect(finish).rejects.toMatchObject({ code: 'STREAM_FAILED' })
         expect(await snapshotsOf(other).list(id)).toEqual([])
       },
-      patience(120_000),
+      patience(600_000),
     )
 
     test('finishReceive: again the same; another identity, or nothing arrived: an error, nothing made', async () => {
