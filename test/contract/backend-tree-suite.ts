@@ -57,7 +57,7 @@ export const treeSuite = (bench: BackendBench): void => {
         expect(back).toBeLessThan(mib / 2)
         expect(await digest(backend, 's3')).toBe(await digest(other, 's3'))
       },
-      patience(300_000),
+      patience(900_000),
     )
 
     test(
