@@ -1,20 +1,18 @@
 import type { Ec2 } from '../../src/backends/block/ebs/ec2-client.ts'
-import type { AttachedDisks, KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+import type { KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+import { NoDisks } from './no-disks.ts'
 
 /** What an instance shows, by the word of whatever answers EC2's calls: for servers that have no disks. */
-export class DescribedDisks implements AttachedDisks {
+export class DescribedDisks extends NoDisks {
   readonly #ec2: Ec2
   readonly #instanceId: string
   readonly #unitBytes: number
 
   constructor(ec2: Ec2, instanceId: string, unitBytes: number) {
+    super()
     this.#ec2 = ec2
     this.#instanceId = instanceId
     this.#unitBytes = unitBytes
-  }
-
-  link(volumeId: string): string {
-    return `/dev/disk/by-id/${volumeId}`
   }
 
   async find(volumeId: string): Promise<KernelDisk | null> {
@@ -24,16 +22,4 @@ export class DescribedDisks implements AttachedDisks {
     const sizeBytes = (Volumes[0]?.Size ?? 0) * this.#unitBytes
     return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, written: '' }
   }
-
-  async isClaimed(): Promise<boolean> {
-    return false
-  }
-
-  async isOpen(): Promise<boolean> {
-    return false
-  }
-
-  refuseWrites(): void {}
-
-  async flush(): Promise<void> {}
 }

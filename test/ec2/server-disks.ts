@@ -1,18 +1,16 @@
-import type { AttachedDisks, KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+import type { KernelDisk } from '../../src/backends/block/ebs/kernel-disks.ts'
+import { NoDisks } from './no-disks.ts'
 import { type Ec2Server, here } from './server.ts'
 
 /** What the instance shows, by the server's word: for tests of the calls alone, which have no devices. */
-export class ServerDisks implements AttachedDisks {
+export class ServerDisks extends NoDisks {
   readonly #server: Ec2Server
   readonly #instanceId: string
 
   constructor(server: Ec2Server, instanceId: string = here.instanceId) {
+    super()
     this.#server = server
     this.#instanceId = instanceId
-  }
-
-  link(volumeId: string): string {
-    return `/dev/disk/by-id/${volumeId}`
   }
 
   async find(volumeId: string): Promise<KernelDisk | null> {
@@ -22,16 +20,4 @@ export class ServerDisks implements AttachedDisks {
     const sizeBytes = volume.size * this.#server.world.unitBytes
     return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, written: '' }
   }
-
-  async isClaimed(): Promise<boolean> {
-    return false
-  }
-
-  async isOpen(): Promise<boolean> {
-    return false
-  }
-
-  refuseWrites(): void {}
-
-  async flush(): Promise<void> {}
 }
