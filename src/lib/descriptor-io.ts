@@ -8,7 +8,7 @@ const readInto = promisify(read)
 const writeFrom = promisify(write)
 
 /**
- * For a process whose stdin is read as a descriptor. Whoever loads lib/exec has execa look at process.stdin, which makes that a stream,
+ * For a process whose stdin is read as a descriptor. Whoever looks at process.stdin makes that a stream,
  * and then a read that finds nothing yet fails with EAGAIN instead of waiting. So there is no such stream.
  */
 export const keepStdinForReads = (): void => {
