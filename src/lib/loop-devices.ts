@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { refuseWrites } from './block-device.ts'
 import { isErrno, readIfExists } from './files.ts'
 import { ioctl } from './ioctl.ts'
 import { allMounts } from './mountinfo.ts'
@@ -55,6 +56,22 @@ const statusOf = (path: string): Buffer | null => {
     throw error
   } finally {
     closeSync(fd)
+  }
+}
+
+/**
+ * A loop device on which somebody once refused writes (`blockdev --setro`) refuses them for whoever gets it next, and mount(8) would then mount
+ * read-only without a word. Of those that have no file, and so are nobody's, none refuses writes afterwards.
+ */
+export const letIdleLoopsBeWritten = async (): Promise<void> => {
+  for (const name of (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))) {
+    if ((await readIfExists(`/sys/block/${name}/ro`))?.trim() !== '1') continue
+    if ((await readIfExists(`/sys/block/${name}/loop/backing_file`)) !== null) continue
+    try {
+      refuseWrites(`/dev/${name}`, false)
+    } catch (error) {
+      if (!isErrno(error, 'ENXIO', 'ENOENT', 'EBUSY')) throw error
+    }
   }
 }
 

@@ -11,6 +11,8 @@ export interface MountEntry {
   readonly mountPoint: string
   readonly fsType: string
   readonly source: string
+  /** This mount of it, or the file system itself, takes no writes. */
+  readonly isReadOnly: boolean
 }
 
 const decodeOctal = (text: string): string =>
@@ -21,14 +23,15 @@ export const parseMountinfo = (text: string): MountEntry[] => {
   for (const line of text.split('\n')) {
     const [before, after] = line.split(' - ')
     if (before === undefined || after === undefined) continue
-    const [, , device = '', root = '', mountPoint = ''] = before.split(' ')
-    const [fsType = '', source = ''] = after.split(' ')
+    const [, , device = '', root = '', mountPoint = '', options = ''] = before.split(' ')
+    const [fsType = '', source = '', ofFileSystem = ''] = after.split(' ')
     entries.push({
       device,
       root: decodeOctal(root),
       mountPoint: decodeOctal(mountPoint),
       fsType,
       source: decodeOctal(source),
+      isReadOnly: [options, ofFileSystem].some((each) => each.split(',').includes('ro')),
     })
   }
   return entries

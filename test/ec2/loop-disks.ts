@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { constants, mkdir, mkdtemp, open, realpath, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isErrno } from '../../src/lib/files.ts'
+import { letIdleLoopsBeWritten } from '../../src/lib/loop-devices.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import type { Disks } from './disks.ts'
 import { fileDisks } from './file-disks.ts'
@@ -68,6 +69,7 @@ export const loopDisks = async (
       }
     },
     attach: async (volumeId, instanceId) => {
+      await letIdleLoopsBeWritten()
       const loop = (await sh('losetup', '--find', '--show', files.path(volumeId))).trim()
       await symlink(loop, link(volumeId, instanceId))
     },

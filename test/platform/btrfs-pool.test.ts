@@ -9,6 +9,7 @@ import type { Exec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { exec, newId, recordOf } from '../contract/backend-bench.ts'
 import { type LoopBtrfs, loopBtrfs, sh } from '../support/loop-btrfs.ts'
+import { nextLoopRefusesWrites } from '../support/loop-flag.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const mib = 2 ** 20
@@ -150,6 +151,13 @@ describe('default pool', () => {
     onTestFinished(async () => void (await sh('losetup', '-d', device).catch(() => undefined)))
     await ensure()
     expect((await sh('losetup', '-j', join(dataDir, 'pool.img'))).trim().split('\n')).toHaveLength(1)
+  })
+
+  test('a loop device that somebody left read-only is written all the same', async () => {
+    const { dataDir, ensure } = await pool()
+    await nextLoopRefusesWrites()
+    await ensure()
+    await writeFile(join(dataDir, 'pool', 'x'), 'x', { flush: true })
   })
 
   test('what a crash left half made is made anew; an image that is there is never formatted', async () => {

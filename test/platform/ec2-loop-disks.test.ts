@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { KernelDisks } from '../../src/backends/block/ebs/kernel-disks.ts'
 import { loopDisks } from '../ec2/loop-disks.ts'
 import { sh } from '../support/loop-btrfs.ts'
 
@@ -35,7 +36,14 @@ test('what is mounted is not taken off; a read-only one is writable for whoever 
     await sh('umount', at)
     await sh('blockdev', '--setro', link)
     const loop = (await sh('realpath', link)).trim()
+    const kernel = new KernelDisks(disks.links('i-1'))
+    const disk = await kernel.find('vol-1')
+    if (disk === null) throw new Error('the disk is not there')
     expect(await disks.detach('vol-1', 'i-1')).toBe(true)
+    expect((await sh('blockdev', '--getro', loop)).trim()).toBe('0')
+
+    // What has its path by now is another disk.
+    expect(() => kernel.refuseWrites(disk)).toThrow(expect.objectContaining({ code: 'VOLUME_BUSY' }))
     expect((await sh('blockdev', '--getro', loop)).trim()).toBe('0')
   } finally {
     await disks.dispose()

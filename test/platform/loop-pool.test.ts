@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Backend } from '../../src/backends/backend.ts'
 import { FileSystems } from '../../src/backends/block/file-systems.ts'
+import { MountCommand } from '../../src/backends/block/mount-command.ts'
 import { createBackend } from '../../src/backends/registry.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
 import { parsePoolSpec } from '../../src/domain/pool.ts'
@@ -11,6 +12,7 @@ import { silentLogger } from '../../src/lib/logger.ts'
 import { exec, mib, newId, recordOf } from '../contract/backend-bench.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import { type LoopDisk, loopDisk } from '../support/loop-disk.ts'
+import { nextLoopRefusesWrites } from '../support/loop-flag.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 
 const backendAt = (where: string) =>
@@ -112,6 +114,32 @@ describe('what is not blank', () => {
     await expect(backend.create(id, { sizeBytes: null })).rejects.toMatchObject({ code: 'DATASET_MISSING' })
     await expect(stat(device)).rejects.toMatchObject({ code: 'ENOENT' })
     await rm(`${device}.away`)
+  })
+})
+
+describe('loop devices that refuse writes', () => {
+  test('whoever left one so, a volume on it is written', async () => {
+    const id = await made()
+    await nextLoopRefusesWrites()
+    const path = await mounted(id)
+    await writeFile(join(path, 'data', 'x'), 'x', { flush: true })
+    expect(await readFile(join(path, 'data', 'x'), 'utf8')).toBe('x')
+  })
+
+  test('what mount(8) mounts read-only without a word is refused, and nothing stays mounted', async () => {
+    const id = await made()
+    const source = await deviceOf(id)
+    const path = await temporaryDirectory()
+    await nextLoopRefusesWrites()
+    const command = new MountCommand(exec, { mountSource: async () => ({ source, options: ['loop'] }) })
+    await expect(command.mount('device', 'ext4', 'writable', path)).rejects.toMatchObject({
+      code: 'COMMAND_FAILED',
+      message: expect.stringContaining('takes no writes'),
+    })
+    expect(await readdir(path)).toEqual([])
+    await command.mount('device', 'ext4', 'view', path)
+    expect(await readdir(path)).toContain('data')
+    await command.unmount(path)
   })
 })
 

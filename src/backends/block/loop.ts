@@ -7,7 +7,7 @@ import { CommandError, type Exec } from '../../lib/exec.ts'
 import { syncAndForget } from '../../lib/file-cache.ts'
 import { isErrno, syncDirectory } from '../../lib/files.ts'
 import { isImmutable, setImmutable } from '../../lib/immutable.ts'
-import { type BoundLoop, boundLoops } from '../../lib/loop-devices.ts'
+import { type BoundLoop, boundLoops, letIdleLoopsBeWritten } from '../../lib/loop-devices.ts'
 import type { BackendContext } from '../backend.ts'
 import { isNoSpace } from '../reserve.ts'
 import { BlockBackend } from './block-backend.ts'
@@ -197,6 +197,7 @@ class LoopDevices implements BlockProvider {
 
   /** mount(8) takes a loop device for it that detaches itself, or the one that it has already. */
   async mountSource(device: string): Promise<{ source: string; options: readonly string[] }> {
+    await letIdleLoopsBeWritten()
     return { source: this.name(device), options: ['loop'] }
   }
 

@@ -1,5 +1,6 @@
 import { DroverError, hasCode } from '../../domain/errors.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
+import { ownMounts } from '../../lib/mountinfo.ts'
 import type { BlockProvider, VolumeFileSystem } from './device.ts'
 import { mountOptions } from './file-systems.ts'
 
@@ -12,13 +13,14 @@ const trimMs = 10_000
 /** argv in, typed errors out: mount, umount, fsfreeze, sync. */
 export class MountCommand {
   readonly #exec: Exec
-  readonly #devices: BlockProvider
+  readonly #devices: Pick<BlockProvider, 'mountSource'>
 
-  constructor(exec: Exec, devices: BlockProvider) {
+  constructor(exec: Exec, devices: Pick<BlockProvider, 'mountSource'>) {
     this.#exec = exec
     this.#devices = devices
   }
 
+  /** @throws COMMAND_FAILED, also when it could be mounted read-only alone, though `writable` was asked for */
   async mount(device: string, fileSystem: VolumeFileSystem, how: 'writable' | 'view', path: string): Promise<void> {
     const { source, options } = await this.#devices.mountSource(device)
     const all = [...options, mountOptions[fileSystem][how]].join(',')
@@ -26,6 +28,18 @@ export class MountCommand {
     await this.#exec.run(['mount', '-n', '--make-private', '-t', fileSystem, '-o', all, source, path], {
       timeoutMs: 10 * minute,
     })
+    if (how === 'writable') await this.#refuseIfReadOnly(path)
+  }
+
+  /** mount(8) mounts read-only, without an error, what its device does not let it write. */
+  async #refuseIfReadOnly(path: string): Promise<void> {
+    const mounted = (await ownMounts()).findLast(({ mountPoint }) => mountPoint === path)
+    if (mounted?.isReadOnly !== true) return
+    await this.unmount(path)
+    throw new DroverError(
+      'COMMAND_FAILED',
+      `${mounted.source} takes no writes: the kernel has it as read-only; nothing stays mounted at ${path}; see \`lsblk --output NAME,RO\``,
+    )
   }
 
   /** A directory mounted on itself, so that what is mounted below spreads to no other mount namespace. */

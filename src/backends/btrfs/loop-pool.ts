@@ -5,6 +5,7 @@ import { formatSize } from '../../domain/units.ts'
 import { CommandError, type Exec } from '../../lib/exec.ts'
 import { ensureDirectory, isErrno, syncDirectory } from '../../lib/files.ts'
 import type { Logger } from '../../lib/logger.ts'
+import { letIdleLoopsBeWritten } from '../../lib/loop-devices.ts'
 import { ownMounts } from '../../lib/mountinfo.ts'
 
 const gib = 2 ** 30
@@ -47,6 +48,7 @@ export const ensureLoopPool = async (context: {
   const attached = (await exec.run(['losetup', '--associated', image, '--output', 'NAME', '--noheadings'])).stdout
   const device = attached.split('\n')[0]?.trim() ?? ''
   const options = 'noatime,nodiscard'
+  await letIdleLoopsBeWritten()
   const [source, flags] = device === '' ? [image, `loop,${options}`] : [device, options]
   await exec.run(['mount', '-n', '--make-private', '-t', 'btrfs', '-o', flags, source, pool])
   await chmod(pool, 0o700)

@@ -51,7 +51,8 @@ describe('disks of the kernel', () => {
   test('without a link it is here all the same, by its controller; no other disk is', async () => {
     const { disks } = await machine()
     expect(await disks.find(volumeId)).toEqual({
-      ...{ path: '/dev/nvme1n1', device: '259:1', sizeBytes: 2048 * 512, written: '7 2 16 3', isUnlinked: true },
+      ...{ path: '/dev/nvme1n1', device: '259:1', sizeBytes: 2048 * 512, sequence: '7' },
+      ...{ written: '7 2 16 3', isUnlinked: true },
     })
     expect(await disks.find('vol-00000000000000000')).toBeNull()
   })

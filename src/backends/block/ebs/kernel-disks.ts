@@ -1,10 +1,9 @@
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { constants, open, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { DroverError } from '../../../domain/errors.ts'
+import { dropCache, refuseWrites } from '../../../lib/block-device.ts'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
-import { ioctl } from '../../../lib/ioctl.ts'
-import { dropCache } from '../lvm/kernel-device.ts'
 
 /** A disk of the cloud that the kernel shows. */
 export interface KernelDisk {
@@ -13,6 +12,8 @@ export interface KernelDisk {
   /** `major:minor`, as in mountinfo. */
   readonly device: string
   readonly sizeBytes: number
+  /** No other disk ever has this number, nor this one when it is attached anew; null: this kernel counts none. */
+  readonly sequence: string | null
   /** Changes with every write to it, and when it was attached anew. */
   readonly written: string
   /** It is here by its controller's word alone: udev has no link to it, yet or any more. It is in use as it may be, but not to be taken into use. */
@@ -29,14 +30,13 @@ export interface AttachedDisks {
   isClaimed(disk: KernelDisk): Promise<boolean>
   /** A process has it open, such as one that sends a stream. */
   isOpen(disk: KernelDisk): Promise<boolean>
-  /** The kernel takes no more writes to it. */
+  /** The kernel takes no more writes to it. @throws VOLUME_BUSY when another disk has its path by now */
   refuseWrites(disk: KernelDisk): void
   /** What was written to it is on disk, and is what its readers see. */
   flush(disk: KernelDisk): Promise<void>
 }
 
 const sectorBytes = 512
-const setReadOnly = 0x125d
 
 /**
  * Disks by the volume's id, never by guess or size: udev's link of that name, and where the controller tells a serial number, that too. Without a link
@@ -104,8 +104,9 @@ export class KernelDisks implements AttachedDisks {
     if (size == null || Number(size) === 0) return null
     // Of stat: requests to write, sectors written, requests to discard.
     const counts = (statistics ?? '').trim().split(/\s+/)
-    const written = [sequence?.trim() ?? '', counts[4], counts[6], counts[11]].join(' ')
-    return { path, device, sizeBytes: Number(size) * sectorBytes, written }
+    const number = sequence?.trim() ?? null
+    const written = [number ?? '', counts[4], counts[6], counts[11]].join(' ')
+    return { path, device, sizeBytes: Number(size) * sectorBytes, sequence: number, written }
   }
 
   async isClaimed({ path }: KernelDisk): Promise<boolean> {
@@ -128,15 +129,9 @@ export class KernelDisks implements AttachedDisks {
     return false
   }
 
-  refuseWrites({ path }: KernelDisk): void {
-    const fd = openSync(path, 'r')
-    try {
-      const on = Buffer.alloc(8)
-      on.writeInt32LE(1)
-      ioctl(fd, setReadOnly, on)
-    } finally {
-      closeSync(fd)
-    }
+  refuseWrites({ path, sequence }: KernelDisk): void {
+    if (refuseWrites(path, true, sequence)) return
+    throw new DroverError('VOLUME_BUSY', `${path} has become another disk meanwhile; nothing was done to it`)
   }
 
   async flush({ path }: KernelDisk): Promise<void> {

@@ -1,10 +1,7 @@
-import { closeSync, openSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
-import { ioctl } from '../../../lib/ioctl.ts'
 
 const sectorBytes = 512
-const flushBuffers = 0x1261
 
 /** A device that the kernel has right now. */
 export interface KernelDevice {
@@ -47,15 +44,5 @@ const deviceNumber = async (path: string): Promise<string | null> => {
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null
     throw error
-  }
-}
-
-/** A mounted file system writes past the cache of its device: what was read of the device before is read anew. */
-export const dropCache = (path: string): void => {
-  const fd = openSync(path, 'r')
-  try {
-    ioctl(fd, flushBuffers, Buffer.alloc(8))
-  } finally {
-    closeSync(fd)
   }
 }
