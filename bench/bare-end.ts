@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { startCommand } from '../src/migrate/transfer/command.ts'
+import { startStreamCommand } from '../src/migrate/transfer/command.ts'
 import { secureAsReceiver, secureAsSender } from '../src/migrate/transfer/secure.ts'
 import { createSink } from '../src/migrate/transfer/sink.ts'
 import { startSource } from '../src/migrate/transfer/source.ts'
@@ -49,7 +49,7 @@ const send = async ({ argv, identity, peerHostId }: Extract<BareOrder, { kind: '
 const receive = async (order: Extract<BareOrder, { kind: 'receive' }>): Promise<void> => {
   const socket = connect({ port: order.port, host: '127.0.0.1', noDelay: true })
   const link = await secureAsReceiver(socket, order.identity, order.peerHostId)
-  const command = startCommand(order.argv, 'pipe', 'ignore')
+  const command = startStreamCommand(order.argv, 'pipe', 'ignore')
   if (command.child.stdin === null) throw new Error('the command has no input')
   const sink = createSink(
     command.child.stdin,

@@ -46,7 +46,11 @@ export const detachLoops = async (directory: string): Promise<void> => {
     `detaching the loop devices of ${join(directory)}`,
     async () => {
       const names = await loopsBelow(directory)
-      for (const name of names) await tryRun(['losetup', '--detach', name])
+      for (const name of names) {
+        // It would refuse writes for whoever gets it next.
+        await tryRun(['blockdev', '--setrw', name])
+        await tryRun(['losetup', '--detach', name])
+      }
       return names.length === 0 ? true : null
     },
     { timeoutMs: 30_000, intervalMs: 50 },

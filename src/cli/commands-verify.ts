@@ -25,7 +25,11 @@ export const addVerifyCommand = (program: Command, run: Run): void => {
         const path = `/v1/volumes/${segment(name)}/verification`
         if (!options.discard) return verify(context, path)
         const { hosts } = await context.client.call<{ hosts: string[] }>('POST', path, { discard: true })
-        show(context, { name, discarded: hosts }, () => `removed the replica of ${name} on ${hosts.join(', ')}`)
+        const told =
+          hosts.length === 0
+            ? `no replica of ${name} differs any more; its snapshots are bases again`
+            : `removed the replica of ${name} on ${hosts.join(', ')}`
+        show(context, { name, discarded: hosts }, () => told)
         return 0
       }),
     )

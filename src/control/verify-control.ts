@@ -65,16 +65,22 @@ export class Verifications {
     )
   }
 
-  /** Removes the replicas that were found to differ. @throws NO_SUCH_REPLICA when there is none */
+  /**
+   * Removes the replicas that were found to differ. What the owner kept to compare with is a base like any other again, once no host is silent that
+   * might hold such a replica too. @returns the hosts that held one @throws NO_SUCH_REPLICA when there is nothing to do
+   */
   async discard(name: string): Promise<string[]> {
     const { store, agent } = this.#parts
     const volume = await volumeByName(store, name)
     checkNoMove(volume)
-    const { held } = await this.#holdings(volume)
+    const { held, silent } = await this.#holdings(volume)
+    const owner = held.find(({ host }) => host.id === volume.ownerHostId)
+    const compared = (owner?.holding.record.snapshots ?? []).filter(({ differs }) => differs === true)
+    const kept = silent.length > 0 ? [] : compared
     const differing = held.filter(({ holding }) =>
       [holding, ...(holding.beside ?? [])].some(({ record }) => isDifferingReplica(record)),
     )
-    if (differing.length === 0) {
+    if (differing.length === 0 && kept.length === 0) {
       throw new DroverError(
         'NO_SUCH_REPLICA',
         `volume ${name} has no copy that was found to differ; nothing was removed`,
@@ -84,12 +90,8 @@ export class Verifications {
       await agent(host).discardReplica({ volumeId: volume.id })
       await this.#parts.emit('replica.discarded', { volume: name, host: host.name })
     }
-    // What the owner kept to compare with is a base like any other again.
-    const owner = held.find(({ host }) => host.id === volume.ownerHostId)
-    for (const { name: snapshot, differs } of owner?.holding.record.snapshots ?? []) {
-      if (owner !== undefined && differs === true) {
-        await agent(owner.host).noteContent({ volumeId: volume.id, snapshot, differs: false })
-      }
+    for (const { name: snapshot } of kept) {
+      if (owner !== undefined) await agent(owner.host).noteContent({ volumeId: volume.id, snapshot, differs: false })
     }
     return differing.map(({ host }) => host.name)
   }

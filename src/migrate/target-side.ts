@@ -1,7 +1,6 @@
 import type { Backend, StreamFacet } from '../backends/backend.ts'
 import { receiveCommand } from '../backends/tree/commands.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import { waitingName } from '../containers/waiting-name.ts'
 import { type DatasetRecord, type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
 import type { DatasetOptions } from '../domain/dataset-options.ts'
 import { DroverError } from '../domain/errors.ts'
@@ -13,8 +12,9 @@ import type { MoveCommand, PreparedContainer, ReceiveArgs, TargetReport } from '
 import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
 import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
-import { bareCommand, checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
+import { checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { identityFor, readinessOf, type StreamKind, treesOf } from './stream-kind.ts'
+import { TargetContainers } from './target-containers.ts'
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
 /** What the target of a move does. docs/move-protocol.md has the rules. */
@@ -23,6 +23,7 @@ export class TargetSide {
   readonly #runtime: ContainerRuntime
   readonly #journal: MoveJournal
   readonly #firstMount: FirstMount
+  readonly #containers: TargetContainers
   readonly #refusal: TargetRefusal
 
   constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, firstMount: FirstMount) {
@@ -30,6 +31,7 @@ export class TargetSide {
     this.#runtime = runtime
     this.#journal = journal
     this.#firstMount = firstMount
+    this.#containers = new TargetContainers(host, runtime, journal)
     this.#refusal = new TargetRefusal(host, runtime, journal)
   }
 
@@ -200,29 +202,10 @@ export class TargetSide {
     )
   }
 
-  /** Rule 11: made, without copy-up and not started, before the source lets go. */
-  async prepareContainers(
+  prepareContainers(
     args: MoveCommand & { specs: readonly ContainerSpec[]; dropMounts: readonly string[] },
   ): Promise<void> {
-    await hear(this.#host, args)
-    await heldIn(this.#host, args, 'receiving', 'prepared')
-    const wanted = new Set(args.specs.map(({ name }) => waitingName(name, args.moveId)))
-    for (const { id, name, moveId } of await this.#runtime.madeByMoves()) {
-      if (moveId === args.moveId && !wanted.has(name)) await this.#runtime.remove(id)
-    }
-    const containers: PreparedContainer[] = []
-    for (const spec of args.specs) {
-      // Each under the lock, and only while the move is on: a late call must make nothing after a refusal.
-      await exclusively(this.#host, args, async () => {
-        await heldIn(this.#host, args, 'receiving', 'prepared')
-        const id = await this.#runtime.create(spec, waitingName(spec.name, args.moveId), args.moveId, args.dropMounts)
-        containers.push({ id, spec })
-      })
-    }
-    await exclusively(this.#host, args, async () => {
-      await heldIn(this.#host, args, 'receiving', 'prepared')
-      await this.#journal.writeTarget({ command: bareCommand(args), containers })
-    })
+    return this.#containers.prepare(args)
   }
 
   /** Rule 10: durable before said. */
@@ -284,40 +267,16 @@ export class TargetSide {
     })
   }
 
-  async startContainers(args: MoveCommand): Promise<{ started: number }> {
-    const journal = await this.#journal.target(args.moveId)
-    await heldIn(this.#host, args, 'owner')
-    const containers = journal?.containers ?? []
-    await Promise.all(containers.map((container) => this.#start(container)))
-    return { started: containers.filter(({ spec }) => spec.wasRunning).length }
+  startContainers(args: MoveCommand): Promise<{ started: number }> {
+    return this.#containers.start(args)
   }
 
-  /** Within one host: the source's own, which it has started again, are those whose health is awaited. */
-  async startedAgain(args: MoveCommand, containers: readonly PreparedContainer[]): Promise<{ started: number }> {
-    await heldIn(this.#host, args, 'owner')
-    await this.#journal.writeTarget({ command: bareCommand(args), containers })
-    return { started: containers.filter(({ spec }) => spec.wasRunning).length }
+  startedAgain(args: MoveCommand, containers: readonly PreparedContainer[]): Promise<{ started: number }> {
+    return this.#containers.startedAgain(args, containers)
   }
 
-  async #start({ id, spec }: PreparedContainer): Promise<void> {
-    await this.#runtime.rename(id, spec.name)
-    if (spec.wasRunning) {
-      await this.#runtime.start(id)
-      if (spec.wasPaused) await this.#runtime.pause(id)
-    }
-    await this.#runtime.rearm(id, spec.restartPolicy)
-  }
-
-  async awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }> {
-    const containers = (await this.#journal.target(args.moveId))?.containers ?? []
-    const running = containers.filter(({ spec }) => spec.wasRunning && !spec.wasPaused)
-    const problems = await Promise.all(
-      running.map(async ({ id, spec }) => {
-        const reason = await this.#runtime.awaitHealthy(id, args.timeoutMs)
-        return reason === null ? null : `container ${spec.name}: ${reason}`
-      }),
-    )
-    return { problem: problems.filter((problem) => problem !== null).join('; ') || null }
+  awaitHealthy(args: MoveCommand & { timeoutMs: number }): Promise<{ problem: string | null }> {
+    return this.#containers.awaitHealthy(args)
   }
 
   async finish(args: MoveCommand & { base: string; forReturn: boolean }): Promise<void> {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { letIdleLoopsBeWritten } from '../../src/lib/loop-devices.ts'
 
 const run = promisify(execFile)
 
@@ -23,6 +24,7 @@ export const loopBtrfs = async (sizeBytes = 2 ** 30, times = 'noatime'): Promise
   await writeFile(image, '')
   await truncate(image, sizeBytes)
   await sh('mkfs.btrfs', '-q', image)
+  await letIdleLoopsBeWritten()
   await sh('mount', '--make-private', '-o', `loop,${times},nodiscard`, image, path)
   return {
     path,

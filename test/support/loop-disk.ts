@@ -1,5 +1,6 @@
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { letIdleLoopsBeWritten } from '../../src/lib/loop-devices.ts'
 import { sh } from './loop-btrfs.ts'
 
 export interface LoopDisk {
@@ -19,6 +20,7 @@ export const loopDisk = async (kind: 'xfs' | 'ext4', sizeBytes = 2 ** 30): Promi
   await truncate(image, sizeBytes)
   const [program, ...options] = mkfs[kind]
   await sh(program, ...options, image)
+  await letIdleLoopsBeWritten()
   await sh('mount', '--make-private', '-o', 'loop,noatime,nodiscard', image, path)
   return {
     path,

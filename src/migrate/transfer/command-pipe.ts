@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs'
 import { type OnReadOpts, Socket } from 'node:net'
 import type { Argv } from '../../backends/backend.ts'
 import { openPipe } from '../../lib/pipe.ts'
-import { type StreamCommand, startCommand } from './command.ts'
+import { type StreamCommand, startStreamCommand } from './command.ts'
 
 /**
  * A process of ours works through megabytes before it looks at its other streams again: the command must find, or find room for, what
@@ -13,7 +13,7 @@ const pipeBytes = 2 ** 20
 /** @param onread where its output goes; reading starts at once */
 export const startWriter = (argv: Argv, onread: OnReadOpts): { command: StreamCommand; output: Socket } => {
   const { readEnd, writeEnd } = openPipe(pipeBytes)
-  const command = startCommand(argv, 'ignore', writeEnd)
+  const command = startStreamCommand(argv, 'ignore', writeEnd)
   closeSync(writeEnd)
   return { command, output: new Socket({ fd: readEnd, readable: true, writable: false, onread }) }
 }
@@ -25,7 +25,7 @@ export interface Reader {
 
 export const startReader = (argv: Argv): Reader => {
   const { readEnd, writeEnd } = openPipe(pipeBytes)
-  const command = startCommand(argv, readEnd, 'ignore')
+  const command = startStreamCommand(argv, readEnd, 'ignore')
   closeSync(readEnd)
   return { command, input: new Socket({ fd: writeEnd, readable: false, writable: true }) }
 }

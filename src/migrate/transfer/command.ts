@@ -22,7 +22,7 @@ export interface StreamCommand {
 }
 
 /** `stdin` and `stdout` as for spawn; stderr is kept, its tail at least. */
-export const startCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): StreamCommand => {
+export const startStreamCommand = (argv: Argv, stdin: StdioSlot, stdout: StdioSlot): StreamCommand => {
   const child = spawnBound(argv, [stdin, stdout, 'pipe'])
   prefer(child)
   let tail = ''

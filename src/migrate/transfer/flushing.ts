@@ -1,4 +1,4 @@
-import { type StreamCommand, startCommand } from './command.ts'
+import { type StreamCommand, startStreamCommand } from './command.ts'
 import { streamFailed } from './failure.ts'
 import type { Task } from './task.ts'
 
@@ -6,7 +6,8 @@ import type { Task } from './task.ts'
 const everyBytes = 128 * 2 ** 20
 
 /** In a process of its own: one that hangs with its disk must not hold up the end of ours. */
-const syncOf = (directory: string): Syncing => startCommand(['sync', '--file-system', directory], 'ignore', 'ignore')
+const syncOf = (directory: string): Syncing =>
+  startStreamCommand(['sync', '--file-system', directory], 'ignore', 'ignore')
 type Syncing = Pick<StreamCommand, 'ended' | 'kill'>
 
 /**

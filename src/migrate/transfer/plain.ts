@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { DroverError } from '../../domain/errors.ts'
 import type { ReceiveSpec, SendSpec, TransferResult } from '../transfer.ts'
-import { type StreamCommand, startCommand } from './command.ts'
+import { type StreamCommand, startStreamCommand } from './command.ts'
 import { awaitGo, dial } from './connect.ts'
 import { asStreamFailure, isLost, streamFailed } from './failure.ts'
 import { closeGently, type LinkWatch, plainTimes, watchLink } from './link.ts'
@@ -57,7 +57,7 @@ export const sendPlainly = async (spec: SendSpec, task: Task): Promise<TransferR
 }
 
 const handOver = (spec: SendSpec, data: Socket): StreamCommand => {
-  const command = startCommand(spec.argv, 'ignore', data)
+  const command = startStreamCommand(spec.argv, 'ignore', data)
   data.destroy()
   return command
 }
@@ -88,7 +88,7 @@ export const receivePlainly = async (
   let verdict: Verdict | null = null
   try {
     const readBefore = readByChildren()
-    const running = startCommand(spec.argv, data, 'ignore')
+    const running = startStreamCommand(spec.argv, data, 'ignore')
     command = running
     const arrived = () => (running.child.pid === undefined ? 0 : bytesRead(String(running.child.pid)))
     data.destroy()

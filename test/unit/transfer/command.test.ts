@@ -1,9 +1,9 @@
 import { getPriority } from 'node:os'
 import { expect, test } from 'vitest'
-import { startCommand } from '../../../src/migrate/transfer/command.ts'
+import { startStreamCommand } from '../../../src/migrate/transfer/command.ts'
 
 test('a stream waits for its commands: they come before what carries its bytes', async () => {
-  const { child, kill } = startCommand(['sleep', '60'], 'ignore', 'ignore')
+  const { child, kill } = startStreamCommand(['sleep', '60'], 'ignore', 'ignore')
   const [ours, its] = [getPriority(), getPriority(child.pid)]
   await kill()
   // Only root may.
