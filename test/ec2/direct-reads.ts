@@ -7,7 +7,7 @@ import type { Snapshot, World } from './model.ts'
 const fewest = 100
 const most = 10_000
 
-const mustBeWhole = (world: World, id: string): Snapshot => {
+export const mustBeWhole = (world: World, id: string): Snapshot => {
   if (!/^snap-[0-9a-f]+$/.test(id)) throw invalid('INVALID_SNAPSHOT_ID', `The snapshot ID '${id}' is malformed`)
   const found = world.snapshots.get(id)
   if (found === null || found.ownerId !== world.account) {

@@ -35,7 +35,10 @@ export interface DirectAnswer {
 
 export const numberIn = (query: URLSearchParams, name: string): number | null => {
   const text = query.get(name)
-  if (text === null) return null
+  return text === null ? null : numberOf(name, text)
+}
+
+export const numberOf = (name: string, text: string): number => {
   if (/^\d{1,10}$/.test(text)) return Number(text)
   throw invalid('INVALID_PARAMETER_VALUE', `Value (${text}) for parameter ${name} is invalid.`)
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getSnapshotBlock, listChangedBlocks, listSnapshotBlocks } from './direct-reads.ts'
 import { type DirectAnswer, DirectError, type DirectRequest } from './direct-wire.ts'
+import { completeSnapshot, putSnapshotBlock, startSnapshot } from './direct-writes.ts'
 import type { World } from './model.ts'
 import type { Entry } from './server.ts'
 import type { Throttle } from './throttle.ts'
@@ -13,6 +14,9 @@ const routes: readonly (readonly [string, RegExp, string, Act])[] = [
   ['GET', /^\/snapshots\/([^/]+)\/blocks$/, 'ListSnapshotBlocks', listSnapshotBlocks],
   ['GET', /^\/snapshots\/([^/]+)\/changedblocks$/, 'ListChangedBlocks', listChangedBlocks],
   ['GET', /^\/snapshots\/([^/]+)\/blocks\/(\d+)$/, 'GetSnapshotBlock', getSnapshotBlock],
+  ['POST', /^\/snapshots$/, 'StartSnapshot', startSnapshot],
+  ['PUT', /^\/snapshots\/([^/]+)\/blocks\/(\d+)$/, 'PutSnapshotBlock', putSnapshotBlock],
+  ['POST', /^\/snapshots\/completion\/([^/]+)$/, 'CompleteSnapshot', completeSnapshot],
 ]
 
 /**
@@ -57,7 +61,9 @@ export class DirectApi {
       this.#checkSigned(request)
       if (this.#throttle?.isSpent() === true) throw throttled()
       if (route === undefined) throw new DirectError('UnknownOperationException', null, 'There is no such action.', 404)
-      const answer = await route[3](this.#world, asked)
+      // What is damaged on its way here is so before it is looked at.
+      const body = fault === 'damaged' ? otherwise(asked.body) : asked.body
+      const answer = await route[3](this.#world, { ...asked, body })
       if (fault === 'lost reply') return cut(request, entry, fault)
       entry.outcome = fault === 'damaged' ? fault : 'done'
       send(response, fault === 'damaged' ? damaged(answer) : answer)
@@ -88,11 +94,14 @@ const cut = (request: IncomingMessage, entry: Entry, why: string): true => {
   return true
 }
 
-const damaged = (answer: DirectAnswer): DirectAnswer => {
-  if (!Buffer.isBuffer(answer.body)) return answer
-  const body = Buffer.from(answer.body)
-  body.writeUInt8(body.readUInt8(4097) ^ 1, 4097)
-  return { ...answer, body }
+const damaged = (answer: DirectAnswer): DirectAnswer =>
+  Buffer.isBuffer(answer.body) ? { ...answer, body: otherwise(answer.body) } : answer
+
+/** One bit is another. */
+const otherwise = (bytes: Buffer): Buffer => {
+  const body = Buffer.from(bytes)
+  if (body.length > 4097) body.writeUInt8(body.readUInt8(4097) ^ 1, 4097)
+  return body
 }
 
 const send = (response: ServerResponse, { status, headers, body }: DirectAnswer): void => {

@@ -15,6 +15,9 @@ export interface Disks {
   /** Of a snapshot. */
   blocks(snapshotId: string): Promise<BlockChecksums>
   readBlock(snapshotId: string, index: number): Promise<Buffer>
+  /** A snapshot that is to be written, blank or with what its parent has. */
+  start(snapshotId: string, sizeBytes: number, parentId: string | null): Promise<void>
+  writeBlock(snapshotId: string, index: number, bytes: Buffer): Promise<void>
 }
 
 const nothing = async () => {}
@@ -28,4 +31,6 @@ export const noDisks: Disks = {
   drop: nothing,
   blocks: async () => new Map(),
   readBlock: async () => Buffer.alloc(blockBytes),
+  start: nothing,
+  writeBlock: nothing,
 }

@@ -14,6 +14,11 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
   const copy = async (from: string, to: string) => {
     await sh('cp', '--sparse=always', '--reflink=auto', '--', path(from), path(to))
   }
+  const make = async (id: string, sizeBytes: number, snapshotId: string | null) => {
+    if (snapshotId === null) await writeFile(path(id), '', { flag: 'wx' })
+    else await copy(snapshotId, id)
+    await truncate(path(id), sizeBytes)
+  }
   const read = async (id: string, index: number): Promise<Buffer | null> => {
     const file = await open(path(id), 'r')
     try {
@@ -37,11 +42,7 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
   return {
     ...noDisks,
     path,
-    make: async (volumeId, sizeBytes, snapshotId) => {
-      if (snapshotId === null) await writeFile(path(volumeId), '', { flag: 'wx' })
-      else await copy(snapshotId, volumeId)
-      await truncate(path(volumeId), sizeBytes)
-    },
+    make,
     capture: copy,
     resize: (volumeId, sizeBytes) => truncate(path(volumeId), sizeBytes),
     drop: async (id) => {
@@ -54,5 +55,10 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
       return found
     },
     readBlock: async (snapshotId, index) => (await read(snapshotId, index)) ?? Buffer.alloc(blockBytes),
+    start: make,
+    writeBlock: async (snapshotId, index, bytes) => {
+      const file = await open(path(snapshotId), 'r+')
+      await file.write(bytes, 0, bytes.length, index * blockBytes).finally(() => file.close())
+    },
   }
 }

@@ -43,6 +43,18 @@ export interface Snapshot {
   readonly startedAt: string
 }
 
+/** A snapshot that is being written by the direct API. */
+export interface Writing {
+  /** Checksums of the blocks that were written. */
+  readonly written: Map<number, Buffer>
+  /** Blocks that are being written at this moment. */
+  readonly busy: Set<number>
+  readonly timeoutMs: number
+  /** When something was written last. */
+  touchedAt: number
+  isCompleting: boolean
+}
+
 /** Milliseconds that things take. */
 export interface Times {
   readonly create: number
@@ -56,6 +68,8 @@ export interface Times {
   /** After which tokens of the direct API expire: those of blocks, and those of pages. */
   readonly blockToken: number
   readonly pageToken: number
+  /** What the direct API calls a minute. */
+  readonly minute: number
 }
 
 export interface World {
@@ -68,6 +82,9 @@ export interface World {
   readonly snapshots: Versioned<Snapshot>
   /** Client tokens of CreateVolume: what was asked, and what came of it. */
   readonly tokens: Map<string, { request: string; volumeId: string }>
+  /** The same of StartSnapshot. */
+  readonly startTokens: Map<string, { request: string; snapshotId: string }>
+  readonly writings: Map<string, Writing>
   readonly times: Times
   /** Bytes of what the server calls a GiB: a model to scale, so that suites need not fill real ones. */
   readonly unitBytes: number

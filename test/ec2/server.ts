@@ -55,6 +55,7 @@ const quick: Times = {
   lag: 10,
   blockToken: 600_000,
   pageToken: 600_000,
+  minute: 60_000,
 }
 
 /** The instance on which the tests believe to be. */
@@ -93,6 +94,7 @@ export class Ec2Server {
       ...{ region: here.region, account: here.account, zones: [here.zone, elsewhere.zone] },
       instances: new Map([here, beside, elsewhere].map(({ instanceId, zone }) => [instanceId, zone])),
       ...{ volumes: new Versioned<Volume>(now), snapshots: new Versioned<Snapshot>(now), tokens: new Map() },
+      ...{ startTokens: new Map(), writings: new Map() },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
       quotas: { storage: 51_200, attachments: 28, blocksAPage: 10_000, ...options.quotas },
       ...{ disks: options.disks ?? noDisks, faults: new Faults(), stuck: new Set(), now },
