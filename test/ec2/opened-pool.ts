@@ -16,7 +16,7 @@ export const openedEbs = async (): Promise<{ server: Ec2Server; backend: EbsBack
   const clock = fastClock(300)
   const standard = surroundingsOf(server, disks.directory, clock)
   const surroundings = { ...standard, disks: new KernelDisks(disks.links(here.instanceId)) }
-  const backend = ebsPool(surroundings, exec, clock, 'ebs:?size=64&direct=yes')
+  const backend = ebsPool(surroundings, exec, clock, 'ebs:?size=64')
   await backend.open()
   onTestFinished(() => backend.close())
   return { server, backend }

@@ -17,7 +17,7 @@ const makePool = async (isDirect: boolean): Promise<PoolUnderTest> => {
     disks: new KernelDisks(disks.links(here.instanceId)),
   }
   return ebsUnderTest({
-    ...{ surroundings, clock, zone: here.zone, spec: isDirect ? 'ebs:?size=64&direct=yes' : 'ebs:?size=64', lookMs: 5 },
+    ...{ surroundings, clock, zone: here.zone, spec: isDirect ? 'ebs:?size=64' : 'ebs:?size=64&direct=no', lookMs: 5 },
     ec2: await surroundings.connect(here.region),
     settled: () => server.settled(),
     // What made them named them too: a call that changes one comes after that, and names it first.
@@ -34,5 +34,5 @@ const makePool = async (isDirect: boolean): Promise<PoolUnderTest> => {
 }
 
 const facets = { snapshots: true, streams: true, trees: true }
-backendSuite('ebs, on the strict EC2 server', () => makePool(false), facets)
-backendSuite('ebs, by the direct API', () => makePool(true), facets)
+backendSuite('ebs, on the strict EC2 server', () => makePool(true), facets)
+backendSuite('ebs, without the direct API', () => makePool(false), facets)

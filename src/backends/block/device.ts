@@ -51,6 +51,11 @@ export interface BlockProvider {
   changes?(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null>
   /** How who receives a stream gives the device the size that the stream names. */
   sizing(device: string): Sizing
+  /**
+   * A new device for a stream upon `base`, which is sealed, or upon nothing; where the stream goes, `sizing` says when its size is known. Absent: `create`
+   * of 0 bytes, or a `clone` of the base.
+   */
+  arrive?(device: string, base: string | null): Promise<void>
   /** What was written to it is on disk, and is what its readers see. */
   sync(device: string): Promise<void>
   /**
@@ -118,9 +123,20 @@ export interface SnapshotContent {
   readonly baseSnapshotId: string | null
 }
 
+/** Where a stream is written to: a device, or a snapshot of EC2 that is made of it, by the EBS direct API. */
+export type ArrivalPlace = { readonly path: string } | { readonly draft: SnapshotDraft }
+
+/** What no block is written of has what the parent has there, or zeros. Endpoint null: AWS's own. */
+export interface SnapshotDraft {
+  readonly region: string
+  readonly endpoint: string | null
+  readonly snapshotId: string
+  readonly parentSnapshotId: string | null
+}
+
 /**
  * `truncate`: the file at its path is cut, or made longer. `lvm`: the thin volume is, of the pool with this spec. `asked`: the process that has the
- * pool is asked for it (stream/ask-size.ts), and says where the device then is.
+ * pool is asked for it (stream/ask-size.ts), and says where the stream then goes.
  */
 export type Sizing =
   | { readonly by: 'truncate' }

@@ -95,7 +95,8 @@ export class Streams implements StreamFacet {
     const note: PartialNote = { device: newDevice(id), volumeId: id }
     await notes.directory(id, layout.partials(id))
     await notes.write(layout.partial(id, partial), note)
-    if (base === null) await devices.create(note.device, 0)
+    if (devices.arrive !== undefined) await devices.arrive(note.device, base?.note.device ?? null)
+    else if (base === null) await devices.create(note.device, 0)
     else await devices.clone(base.note.device, note.device)
     return this.#receive({ id, partial, device: note.device, baseUuid })
   }

@@ -7,7 +7,8 @@ import { parsePoolSpec } from '../../../src/domain/pool.ts'
 const parse = (spec: string) => parseEbsPool(parsePoolSpec(spec))
 
 test('a pool, with options and without', () => {
-  expect(parse('ebs:')).toMatchObject({ fileSystem: 'ext4', defaultGib: 20, kmsKeyId: null, isDirect: false })
+  expect(parse('ebs:')).toMatchObject({ fileSystem: 'ext4', defaultGib: 20, kmsKeyId: null, isDirect: true })
+  expect(parse('ebs:?direct=no').isDirect).toBe(false)
   expect(parse('ebs:').profile.name).toBe('standard')
   const all = parse('ebs:?profile=durable&fs=xfs&size=2&kms=arn:aws:kms:eu-central-1:1:key/a')
   expect(all).toMatchObject({ fileSystem: 'xfs', defaultGib: 4, kmsKeyId: 'arn:aws:kms:eu-central-1:1:key/a' })

@@ -36,6 +36,8 @@ export interface CallOptions {
   readonly again: boolean
   /** Milliseconds after which it is given up. */
   readonly timeoutMs?: number
+  /** The same of what nobody answers. Default: that is waited for as long as for what is throttled. */
+  readonly unansweredMs?: number
 }
 
 /** Every call to EC2 passes here: within the budget, tried again with back-off where that is safe. */
@@ -51,8 +53,9 @@ export class Calls {
   }
 
   /** @throws RefusedCall, UnansweredCall; NOT_PERMITTED, BAD_CONFIG for what an operator has to put right; TIMED_OUT */
-  async make<T>(action: string, { again, timeoutMs = 10 * 60_000 }: CallOptions, send: () => Promise<T>): Promise<T> {
-    const endsAt = this.#clock.monotonic() + timeoutMs
+  async make<T>(action: string, options: CallOptions, send: () => Promise<T>): Promise<T> {
+    const { again, timeoutMs = 10 * 60_000, unansweredMs = timeoutMs } = options
+    const startedAt = this.#clock.monotonic()
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(waitMs * 2, longestWaitMs)) {
       await this.#budget.take()
       try {
@@ -65,7 +68,7 @@ export class Calls {
         if (isThrottled) this.#budget.throttled()
         const mayTryAgain = isThrottled || (trouble instanceof UnansweredCall && again)
         if (!mayTryAgain) throw trouble
-        if (this.#clock.monotonic() + waitMs > endsAt) {
+        if (this.#clock.monotonic() + waitMs > startedAt + (isThrottled ? timeoutMs : unansweredMs)) {
           if (!isThrottled) throw trouble
           throw new DroverError(
             'TIMED_OUT',

@@ -111,8 +111,9 @@ export class Cloud {
   }
 
   /** There are no client tokens for it: after an UnansweredCall the caller has to look whether there is one. */
-  async createSnapshot(volumeId: string, tags: Tags): Promise<string> {
-    const answer = await this.#calls.make('CreateSnapshot', { again: false }, async () =>
+  async createSnapshot(volumeId: string, tags: Tags, timeoutMs?: number): Promise<string> {
+    const options = { ...againFor(timeoutMs), again: false }
+    const answer = await this.#calls.make('CreateSnapshot', options, async () =>
       (await this.#ec2()).createSnapshot({
         VolumeId: volumeId,
         TagSpecifications: [{ ResourceType: 'snapshot', Tags: asTags(tags) }],

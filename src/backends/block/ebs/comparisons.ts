@@ -1,25 +1,37 @@
+import { hasCode } from '../../../domain/errors.ts'
 import type { SnapshotContent } from '../device.ts'
 import type { Range } from '../differences.ts'
 import { runsOf } from '../stream/pieces.ts'
 import type { SnapshotPair } from './direct/lists.ts'
 import { piecesOfSnapshot } from './direct/pieces.ts'
+import { StreamTries } from './direct/stream-tries.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import type { Entry } from './ledger.ts'
 
-interface Parts extends Pick<EbsParts, 'ledger' | 'snapshots' | 'direct' | 'identity' | 'logger' | 'surroundings'> {
+interface Parts
+  extends Pick<EbsParts, 'clock' | 'ledger' | 'snapshots' | 'direct' | 'identity' | 'logger' | 'surroundings'> {
   /** While nothing else is done with the device. */
   locked<T>(device: string, work: () => Promise<T>): Promise<T>
-  /** A snapshot of what the device holds now, noted beside its volume. */
-  begin(entry: Entry): Promise<Entry>
+  /** A snapshot of what the device holds now, noted beside its volume. @throws TIMED_OUT after so many milliseconds */
+  begin(entry: Entry, withinMs: number): Promise<Entry>
 }
 
-/** What differs, by the direct API: it knows snapshots, so of a device that is written one is taken for as long as it is compared. */
+/** Where EC2 took too long over a snapshot it will do so again. */
+const lateAgainMs = 10 * 60_000
+
+/**
+ * What differs, by the direct API: it knows snapshots, so of a device that is written one is taken for as long as it is compared. Writers may be
+ * waiting for it, so that has a limit of its own, after which both are read.
+ */
 export class Comparisons {
   readonly #parts: Parts
   readonly #running = new Set<string>()
+  readonly #tries: StreamTries
+  #lateUntil = Number.NEGATIVE_INFINITY
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#tries = new StreamTries(parts.clock)
   }
 
   /** Null: it has to be read by its path. */
@@ -28,7 +40,7 @@ export class Comparisons {
     const baseSnapshotId = base === null ? null : await this.#sealed(base)
     if (snapshotId === null || (base !== null && baseSnapshotId === null)) return null
     const pair = { snapshotId, baseSnapshotId }
-    if (!(await this.#parts.direct.access.reaches(pair))) return null
+    if (!(await this.#parts.direct.access.reaches(pair)) || !this.#tries.another(pair)) return null
     const { region } = await this.#parts.identity()
     return { ...pair, region, endpoint: this.#parts.surroundings.direct.endpoint }
   }
@@ -37,10 +49,9 @@ export class Comparisons {
   async changes(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null> {
     const { access } = this.#parts.direct
     const baseSnapshotId = await this.#sealed(base)
+    if (baseSnapshotId === null || this.#parts.clock.monotonic() < this.#lateUntil) return null
     // No snapshot is taken in vain.
-    if (baseSnapshotId === null || !(await access.reaches({ snapshotId: baseSnapshotId, baseSnapshotId: null }))) {
-      return null
-    }
+    if (!(await access.reaches({ snapshotId: baseSnapshotId, baseSnapshotId: null }))) return null
     const shown = await this.#shown(device)
     if (shown === null) return null
     const pair = { snapshotId: shown.snapshotId, baseSnapshotId }
@@ -66,57 +77,91 @@ export class Comparisons {
 
   /** A whole snapshot with what the device holds; null: there can be none now. */
   async #shown(device: string): Promise<{ snapshotId: string; drop: () => Promise<void> } | null> {
-    const { ledger, snapshots, locked, begin } = this.#parts
-    const entry = await ledger.read(device)
+    const entry = await this.#parts.ledger.read(device)
     if (entry === null || entry.passing !== undefined) return null
     const noted = entry.snapshot?.snapshotId ?? null
     if (entry.sealMark !== null || (entry.volume === null && noted !== null)) {
-      if (noted === null) return null
-      await snapshots.whole(noted, device)
-      return { snapshotId: noted, drop: async () => {} }
+      return noted !== null && (await this.#inTime(noted, device)) ? { snapshotId: noted, drop: async () => {} } : null
     }
     if (entry.volume?.volumeId == null || this.#running.has(device)) return null
     this.#running.add(device)
+    const drop = () => this.#drop(device)
+    try {
+      const snapshotId = await this.#begun(device)
+      if (snapshotId === null) this.#running.delete(device)
+      else if (await this.#inTime(snapshotId, device)) return { snapshotId, drop }
+      else await drop()
+      return null
+    } catch (error) {
+      await drop()
+      throw error
+    }
+  }
+
+  /** Null: there is none to be had, or whether there is one is not known; what there may be is left to the next comparison. */
+  async #begun(device: string): Promise<string | null> {
+    const { ledger, snapshots, surroundings, locked, begin } = this.#parts
+    const { comparison } = surroundings.limits
     try {
       const begun = await locked(device, async () => {
         const found = await ledger.read(device)
         return found?.volume?.volumeId == null || found.passing !== undefined
           ? null
-          : begin(await snapshots.destroy(found))
+          : begin(await snapshots.destroy(found), comparison)
       })
-      const snapshotId = begun?.snapshot?.snapshotId ?? null
-      if (snapshotId === null) {
-        this.#running.delete(device)
-        return null
-      }
-      await snapshots.whole(snapshotId, device)
-      return { snapshotId, drop: () => this.#drop(device) }
+      return begun?.snapshot?.snapshotId ?? null
     } catch (error) {
-      await this.#drop(device)
-      throw error
+      if (!hasCode(error, 'TIMED_OUT')) throw error
+      this.#isLate(device, error)
+      return null
     }
   }
 
-  /** What is left of a comparison, also of one that a crash ended. */
+  async #inTime(snapshotId: string, device: string): Promise<boolean> {
+    const { snapshots, surroundings } = this.#parts
+    try {
+      await snapshots.whole(snapshotId, device, surroundings.limits.comparison)
+      return true
+    } catch (error) {
+      if (!hasCode(error, 'TIMED_OUT')) throw error
+      this.#isLate(device, error)
+      return false
+    }
+  }
+
+  #isLate(device: string, error: Error): void {
+    const { clock, logger } = this.#parts
+    this.#lateUntil = clock.monotonic() + lateAgainMs
+    logger.warn(
+      { device, err: error },
+      'EC2 takes long over a snapshot to compare with; whole volumes are read instead',
+    )
+  }
+
+  /** What a crash left of a comparison; of one that runs nothing is touched. */
   async tidy(device: string): Promise<void> {
-    if (!this.#running.has(device)) await this.#drop(device)
+    await this.#destroy(device, () => !this.#running.has(device))
   }
 
   async #drop(device: string): Promise<void> {
+    await this.#destroy(device, () => true)
+    this.#running.delete(device)
+  }
+
+  /** Never fails: what is left, the next comparison removes. */
+  async #destroy(device: string, isWanted: () => boolean): Promise<void> {
     const { ledger, snapshots, locked, logger } = this.#parts
     try {
       await locked(device, async () => {
         const entry = await ledger.read(device)
         const isBeside = entry !== null && entry.sealMark === null && entry.volume?.volumeId != null
-        if (isBeside && entry.passing === undefined) await snapshots.destroy(entry)
+        if (isBeside && entry.passing === undefined && isWanted()) await snapshots.destroy(entry)
       })
     } catch (error) {
       logger.warn(
         { device, err: error },
         'a snapshot that was taken to compare is left; the next comparison removes it',
       )
-    } finally {
-      this.#running.delete(device)
     }
   }
 }

@@ -2,8 +2,17 @@ import { DroverError } from '../../../domain/errors.ts'
 import type { VolumeId } from '../../../domain/ids.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { KeyedMutex } from '../../../lib/mutex.ts'
-import type { AttachedDevice, BlockProvider, RangeSource, Seal, Sizing, SnapshotContent } from '../device.ts'
+import type {
+  ArrivalPlace,
+  AttachedDevice,
+  BlockProvider,
+  RangeSource,
+  Seal,
+  Sizing,
+  SnapshotContent,
+} from '../device.ts'
 import type { Range } from '../differences.ts'
+import { Arrivals } from './arrivals.ts'
 import { Comparisons } from './comparisons.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import type { Entry } from './ledger.ts'
@@ -27,6 +36,7 @@ export class EbsDevices implements BlockProvider {
   readonly #views: SnapshotViews
   readonly #passing: Passing
   readonly #comparisons: Comparisons
+  readonly #arrivals: Arrivals
   readonly #unitBytes: number
   readonly #clock: Clock
   readonly #devices = new KeyedMutex<string>()
@@ -38,11 +48,12 @@ export class EbsDevices implements BlockProvider {
     this.#making = new Making(parts, epochOf)
     this.#views = new SnapshotViews(parts, this.#making)
     this.#passing = new Passing(parts)
-    const { ledger, snapshots, direct, identity, logger, surroundings } = parts
+    this.#arrivals = new Arrivals(parts, this.#making)
+    const { clock, ledger, snapshots, direct, identity, logger, surroundings } = parts
     this.#comparisons = new Comparisons({
-      ...{ ledger, snapshots, direct, identity, logger, surroundings },
+      ...{ clock, ledger, snapshots, direct, identity, logger, surroundings },
       locked: (device, work) => this.#devices.run(device, work),
-      begin: (entry) => snapshots.begin(entry, this.#volumeId(entry), this.#making.tags(entry)),
+      begin: (entry, withinMs) => snapshots.begin(entry, this.#volumeId(entry), this.#making.tags(entry), withinMs),
     })
     this.home = parts.surroundings.home
     this.#unitBytes = parts.surroundings.unitBytes
@@ -109,7 +120,7 @@ export class EbsDevices implements BlockProvider {
     const wanted = await this.whole(sizeBytes)
     if (entry.sizeBytes >= wanted) return
     if (entry.sizeBytes === 0) {
-      await this.#making.volume({ ...entry, sizeBytes: wanted }, null)
+      await this.#making.volume({ ...entry, sizeBytes: wanted }, entry.arrivesUpon?.snapshotId ?? null)
       return
     }
     const volumeId = this.#volumeId(entry)
@@ -174,10 +185,19 @@ export class EbsDevices implements BlockProvider {
     return { by: 'asked', path: this.#parts.sizing.serve(device, (sizeBytes) => this.#resize(device, sizeBytes)) }
   }
 
-  async #resize(device: string, sizeBytes: number): Promise<string> {
+  async #resize(device: string, sizeBytes: number): Promise<ArrivalPlace> {
+    const wanted = await this.whole(sizeBytes)
+    const draft = await this.#devices.run(device, async () => this.#arrivals.start(await this.#must(device), wanted))
+    if (draft !== null) return { draft }
     await this.shrink(device, sizeBytes)
     await this.grow(device, sizeBytes)
-    return this.path(device)
+    return { path: await this.path(device) }
+  }
+
+  async arrive(device: string, base: string | null): Promise<void> {
+    const source = base === null ? null : await this.#must(base)
+    if (await this.#devices.run(device, () => this.#arrivals.note(device, source))) return
+    await (base === null ? this.create(device, 0) : this.clone(base, device))
   }
 
   async sync(device: string): Promise<void> {
@@ -192,6 +212,7 @@ export class EbsDevices implements BlockProvider {
       const entry = await ledger.read(device)
       if (entry === null) return
       // The volume is another host's by now, or still.
+      this.#arrivals.gaveUp(entry)
       if (entry.passing !== undefined) await this.#passing.giveUp(entry)
       else await snapshots.destroy(await volumes.destroy(entry, attachments))
       await ledger.drop(device)

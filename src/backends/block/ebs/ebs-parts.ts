@@ -10,6 +10,7 @@ import { DirectAccess } from './direct/access.ts'
 import { DirectBlocks } from './direct/blocks.ts'
 import { directBudget } from './direct/budget.ts'
 import type { Ebs } from './direct/client.ts'
+import { DirectWrites } from './direct/writes.ts'
 import type { AttachedDisks } from './kernel-disks.ts'
 import { Ledger } from './ledger.ts'
 import type { EbsPool } from './pool.ts'
@@ -36,7 +37,7 @@ export class EbsParts {
   readonly snapshots: CloudSnapshots
   readonly attachments: Attachments
   readonly sizing: SizingRequests
-  readonly direct: { readonly blocks: DirectBlocks; readonly access: DirectAccess }
+  readonly direct: { readonly blocks: DirectBlocks; readonly access: DirectAccess; readonly writes: DirectWrites }
   #identity: Promise<InstanceIdentity> | null = null
 
   constructor(pool: EbsPool, surroundings: Surroundings, clock: Clock, logger: Logger) {
@@ -60,8 +61,15 @@ export class EbsParts {
       })
       return ebs
     }
-    const blocks = new DirectBlocks(connectOnce, new Calls(clock, directBudget(clock), logger))
-    this.direct = { blocks, access: new DirectAccess(blocks, clock, logger, pool.isDirect) }
+    const directCalls = new Calls(clock, directBudget(clock), logger)
+    const blocks = new DirectBlocks(connectOnce, directCalls, limits.silence)
+    this.direct = {
+      blocks,
+      access: new DirectAccess(blocks, clock, logger, pool.isDirect),
+      writes: new DirectWrites({
+        ...{ connect: connectOnce, calls: directCalls, clock, lists: blocks.lists, unansweredMs: limits.silence },
+      }),
+    }
     const watch = new Watch<CloudVolume>((ids) => cloud.volumes(ids), clock)
     const snapshotWatch = new Watch<CloudSnapshot>((ids) => cloud.snapshots(ids), clock)
     this.volumes = new Volumes({ cloud, watch, ledger, clock, limits, cluster, spec: pool.spec })

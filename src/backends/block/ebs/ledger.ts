@@ -26,6 +26,8 @@ export interface LedgerVolume {
 export interface LedgerSnapshot {
   readonly snapshotId: string | null
   readonly askedAt: number
+  /** In its tag of that name. Absent: of an earlier version. */
+  readonly request?: string
 }
 
 /** What a device is made of in the cloud. */
@@ -39,6 +41,8 @@ export interface Entry {
   /** Null: not sealed. */
   readonly sealMark: number | null
   readonly epoch: number
+  /** It is for a stream that goes upon this snapshot, or upon nothing. Absent: it is not for one, or held something from the beginning. */
+  readonly arrivesUpon?: { readonly snapshotId: string; readonly sizeBytes: number } | null
   /** The tags are to follow to `epoch`, and no answer said that they have; absent: they have. */
   readonly isTagDue?: boolean
   /** On its way to another host, or from one: who removes it here removes this note, and leaves the volume alone. */

@@ -21,13 +21,18 @@ export class Making {
     return { device, sizeBytes, volume: null, snapshot: null, sealMark: null, epoch }
   }
 
+  /** @throws BAD_SIZE */
+  checkSize({ sizeBytes }: Pick<Entry, 'sizeBytes'>): void {
+    const { pool, surroundings } = this.#parts
+    if (sizeBytes / surroundings.unitBytes <= pool.profile.largestGib) return
+    throw new DroverError('BAD_SIZE', `pool ${pool.spec}: a volume has at most ${pool.profile.largestGib} GiB`)
+  }
+
   /** The entry with a volume of its size, blank or with what the snapshot has. @throws BAD_SIZE, NO_SPACE */
   async volume(entry: Entry, snapshotId: string | null): Promise<Entry> {
     const { pool, volumes, identity, surroundings } = this.#parts
+    this.checkSize(entry)
     const gib = entry.sizeBytes / surroundings.unitBytes
-    if (gib > pool.profile.largestGib) {
-      throw new DroverError('BAD_SIZE', `pool ${pool.spec}: a volume has at most ${pool.profile.largestGib} GiB`)
-    }
     const request: VolumeRequest = {
       ...{ zone: (await identity()).zone, gib, snapshotId, kmsKeyId: pool.kmsKeyId },
       ...{ tags: this.tags(entry), ...pool.profile.performance(gib) },

@@ -12,14 +12,14 @@ export interface EbsPool {
   readonly defaultGib: number
   /** Null: as the account encrypts by itself. */
   readonly kmsKeyId: string | null
-  /** Whether what changed of a snapshot is asked of the EBS direct API, and read by it. */
+  /** Whether snapshots are read, compared and written by the EBS direct API where it is to be had. */
   readonly isDirect: boolean
 }
 
 const known = ['fs', 'profile', 'size', 'kms', 'direct'] as const
 const defaultGib = 20
 
-/** `ebs:`, or with any of `ebs:?fs=xfs&profile=fast&size=100&kms=KEY&direct=yes`. @throws BAD_CONFIG */
+/** `ebs:`, or with any of `ebs:?fs=xfs&profile=fast&size=100&kms=KEY&direct=no`. @throws BAD_CONFIG */
 export const parseEbsPool = ({ text, where }: PoolSpec): EbsPool => {
   const problem = (what: string) => new DroverError('BAD_CONFIG', `pool ${text}: ${what}`)
   const [path, query, more] = where.split('?')
@@ -41,7 +41,7 @@ export const parseEbsPool = ({ text, where }: PoolSpec): EbsPool => {
   const size = options.get('size') ?? String(defaultGib)
   if (!/^[1-9][0-9]{0,4}$/.test(size)) throw problem('size= is a number of GiB, such as 100')
   const kmsKeyId = options.get('kms') ?? null
-  const direct = options.get('direct') ?? 'no'
+  const direct = options.get('direct') ?? 'yes'
   if (direct !== 'yes' && direct !== 'no') throw problem('direct= is yes or no')
   return {
     ...{ spec: text, fileSystem, profile, kmsKeyId, isDirect: direct === 'yes' },

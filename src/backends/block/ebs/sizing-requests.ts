@@ -2,13 +2,11 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../../lib/clock.ts'
 import { readIfExists, writeDurably } from '../../../lib/files.ts'
+import type { ArrivalPlace } from '../device.ts'
 
 const lookMs = 500
 
-export interface SizingAnswer {
-  readonly path?: string
-  readonly error?: string
-}
+type SizingAnswer = ArrivalPlace | { readonly error: string }
 
 /**
  * The process that receives a stream learns the size from the stream, and asks for it here: `DEVICE.ask`, answered in `DEVICE.answer`. So all
@@ -30,7 +28,7 @@ export class SizingRequests {
   }
 
   /** Answers, once, who asks for a size for this device. @returns where it asks */
-  serve(device: string, resize: (sizeBytes: number) => Promise<string>): string {
+  serve(device: string, resize: (sizeBytes: number) => Promise<ArrivalPlace>): string {
     this.forget(device)
     const stop = new AbortController()
     this.#open.set(device, stop)
@@ -41,15 +39,12 @@ export class SizingRequests {
     return path
   }
 
-  async #serve(path: string, resize: (sizeBytes: number) => Promise<string>, signal: AbortSignal): Promise<void> {
+  async #serve(path: string, resize: (sizeBytes: number) => Promise<ArrivalPlace>, signal: AbortSignal): Promise<void> {
     try {
       for (;;) {
         const text = await readIfExists(`${path}.ask`)
         if (text !== null) {
-          const answer = await resize(Number(text)).then(
-            (found): SizingAnswer => ({ path: found }),
-            (error: unknown): SizingAnswer => ({ error: String(error) }),
-          )
+          const answer = await resize(Number(text)).catch((error: unknown): SizingAnswer => ({ error: String(error) }))
           return await writeDurably(`${path}.answer`, JSON.stringify(answer))
         }
         await this.#clock.sleep(lookMs, signal)

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { DroverError } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { isRefusal, UnansweredCall } from './calls.ts'
@@ -30,35 +31,42 @@ export class CloudSnapshots {
     this.#parts = parts
   }
 
-  /** Holds what the volume has at this moment; it is not whole yet. */
-  async begin(entry: Entry, volumeId: string, tags: Tags): Promise<Entry> {
+  /**
+   * Holds what the volume has at this moment; it is not whole yet. @param withinMs absent: as long as it takes; else a lost answer is not waited for
+   * @throws TIMED_OUT: whether there is one is not known
+   */
+  async begin(entry: Entry, volumeId: string, tags: Tags, withinMs?: number): Promise<Entry> {
     const { ledger, clock } = this.#parts
-    await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now() } })
-    const snapshotId = await this.#create(entry.device, volumeId, tags)
-    const begun: Entry = { ...entry, snapshot: { snapshotId, askedAt: clock.now() } }
+    const request = randomUUID()
+    await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now(), request } })
+    const snapshotId = await this.#create(entry.device, volumeId, { ...tags, [tag.request]: request }, withinMs)
+    const begun: Entry = { ...entry, snapshot: { snapshotId, askedAt: clock.now(), request } }
     await ledger.write(begun)
     return begun
   }
 
-  async #create(device: string, volumeId: string, tags: Tags): Promise<string> {
+  async #create(device: string, volumeId: string, tags: Tags, withinMs?: number): Promise<string> {
     const { cloud } = this.#parts
     for (let left = tries; ; left -= 1) {
       try {
-        return await cloud.createSnapshot(volumeId, tags)
+        return await cloud.createSnapshot(volumeId, tags, withinMs)
       } catch (error) {
         if (!(error instanceof UnansweredCall)) throw error
-        const found = await this.#awaitTagged(device)
+        const found = withinMs === undefined ? await this.#awaitTagged(device, tags) : null
         if (found !== null) return found
-        if (left === 1) throw new DroverError('TIMED_OUT', `volume ${volumeId}: ${error.message}`, { cause: error })
+        if (left === 1 || withinMs !== undefined) {
+          throw new DroverError('TIMED_OUT', `volume ${volumeId}: ${error.message}`, { cause: error })
+        }
       }
     }
   }
 
-  async #awaitTagged(device: string): Promise<string | null> {
+  /** What this very request has made. */
+  async #awaitTagged(device: string, asked: Tags): Promise<string | null> {
     const { clock, limits } = this.#parts
     const endsAt = clock.monotonic() + limits.settle
     for (let waitMs = retryMs; ; waitMs *= 2) {
-      const [found] = await this.#tagged(device)
+      const found = (await this.#tagged(device)).find(({ tags }) => tags[tag.request] === asked[tag.request])
       if (found !== undefined) return found.id
       if (clock.monotonic() > endsAt) return null
       await clock.sleep(waitMs)
@@ -71,14 +79,14 @@ export class CloudSnapshots {
     return found.filter(({ tags }) => isOwn(tags, cluster(), device))
   }
 
-  /** @throws COMMAND_FAILED when AWS could not make it */
-  async whole(snapshotId: string, device: string): Promise<void> {
-    const { watch, limits } = this.#parts
+  /** @throws COMMAND_FAILED when AWS could not make it, TIMED_OUT */
+  async whole(snapshotId: string, device: string, timeoutMs = this.#parts.limits.snapshot): Promise<void> {
+    const { watch } = this.#parts
     const isOver = (seen: CloudSnapshot | null) => seen !== null && seen.state !== 'pending'
     const seen = await watch.until(
       snapshotId,
       isOver,
-      limits.snapshot,
+      timeoutMs,
       (last) =>
         new DroverError(
           'TIMED_OUT',
@@ -115,14 +123,15 @@ export class CloudSnapshots {
     const { cloud, ledger, clock, limits } = this.#parts
     const { device, snapshot } = entry
     if (snapshot === null) return entry
-    const ids = new Set((await this.#tagged(device)).map(({ id }) => id))
+    const found = await this.#ofDevice(device, snapshot)
     // Not shown yet, maybe; without an answer it may have been made later than it was asked for.
     const settleMs = snapshot.snapshotId === null ? 2 * limits.settle : limits.settle
-    for (let waitMs = retryMs; ids.size === 0 && clock.now() - snapshot.askedAt < settleMs; waitMs *= 2) {
+    const isShown = () => found.some((each) => isOf(snapshot, each))
+    for (let waitMs = retryMs; !isShown() && clock.now() - snapshot.askedAt < settleMs; waitMs *= 2) {
       await clock.sleep(waitMs)
-      for (const { id } of await this.#tagged(device)) ids.add(id)
+      found.push(...(await this.#ofDevice(device, snapshot)))
     }
-    for (const id of ids) {
+    for (const id of new Set(found.map((each) => each.id))) {
       try {
         await cloud.deleteSnapshot(id)
       } catch (error) {
@@ -133,4 +142,17 @@ export class CloudSnapshots {
     await ledger.write(left)
     return left
   }
+
+  /** All that bear the device's tags, whichever request made them, and the one that is noted. */
+  async #ofDevice(device: string, { snapshotId }: LedgerSnapshot): Promise<CloudSnapshot[]> {
+    const { cloud, cluster } = this.#parts
+    const tagged = await this.#tagged(device)
+    if (snapshotId === null || tagged.some(({ id }) => id === snapshotId)) return tagged
+    const noted = await cloud.snapshots([snapshotId])
+    return [...tagged, ...noted.filter(({ tags }) => isOwn(tags, cluster(), device))]
+  }
 }
+
+/** Older ones of the device do not count: while they show, this one may not do so yet. */
+const isOf = ({ snapshotId, request }: LedgerSnapshot, { id, tags }: CloudSnapshot): boolean =>
+  snapshotId === null ? request === undefined || tags[tag.request] === request : id === snapshotId

@@ -30,6 +30,10 @@ export interface Limits {
   readonly attach: number
   readonly detach: number
   readonly snapshot: number
+  /** For a snapshot that is only to be compared with: writers may be waiting. */
+  readonly comparison: number
+  /** A call of the direct API to which nothing comes is made again for so long. */
+  readonly silence: number
   readonly modify: number
   /** A volume that shows a snapshot goes when nobody has asked for it for so long. */
   readonly view: number
@@ -46,7 +50,8 @@ export const onInstance = (
   direct: { connect: (region) => connectEbs({ region, endpoint: null }), endpoint: null },
   limits: {
     ...{ settle: minute, create: 10 * minute, attach: 5 * minute, detach: 5 * minute },
-    ...{ snapshot: 24 * 60 * minute, modify: 30 * minute, view: 10 * minute },
+    ...{ snapshot: 24 * 60 * minute, comparison: minute / 2, silence: minute / 3 },
+    ...{ modify: 30 * minute, view: 10 * minute },
   },
   ...of,
 })

@@ -10,6 +10,8 @@ export const tag = {
   device: 'drover:device',
   /** Of the volume when it was last written here. Says less than the owner's record, never more: who knows of less is not its owner any more. */
   epoch: 'drover:epoch',
+  /** Of a snapshot: which request made it. By its device alone it might be the one before, that describes still show. */
+  request: 'drover:request',
 } as const
 
 export type Tags = Readonly<Record<string, string>>

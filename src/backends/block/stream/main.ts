@@ -16,6 +16,6 @@ try {
   else if (what === 'receive') await receiveBlocks(JSON.parse(text) as ReceiveOrder, new Input(0))
   else throw new Error(`${what} is neither send nor receive`)
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  process.exitCode = 1
+  // What else is under way is not waited for.
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`, () => process.exit(1))
 }

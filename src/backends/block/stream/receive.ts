@@ -2,7 +2,7 @@ import { type FileHandle, open, truncate } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import type { Input } from '../../../lib/descriptor-io.ts'
 import { writeJsonDurably } from '../../../lib/files.ts'
-import type { Sizing } from '../device.ts'
+import type { ArrivalPlace, Sizing, SnapshotDraft } from '../device.ts'
 import { type Arrived, readArrived } from './arrived.ts'
 import { askForSize } from './ask-size.ts'
 import {
@@ -18,7 +18,7 @@ import {
   zerosBytes,
 } from './format.ts'
 import { ProgressNotes, type ProgressPaths } from './progress.ts'
-import { writeWhole, writeZeros } from './write.ts'
+import { fileSink, type Sink } from './sink.ts'
 
 export interface ReceiveOrder {
   /** Holds the base's bytes, or is empty. */
@@ -46,13 +46,34 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
   if (head.resumedAt !== order.arrived?.at) {
     throw new Error(`the stream goes on at ${head.resumedAt ?? 0}, and what arrived ends at ${order.arrived?.at ?? 0}`)
   }
-  const file = await open(await sizeTo(order, head.sizeBytes), 'r+')
+  const place = await placeFor(order, head.sizeBytes)
+  if ('path' in place) await intoDevice(order, input, tally, head, place.path)
+  else await intoDraft(input, tally, head, place.draft)
+  await writeJsonDurably(order.proofPath, head)
+}
+
+/** The SDK is loaded for it: only where it is needed. */
+const intoDraft = async (input: Input, tally: Tally, head: StreamHead, draft: SnapshotDraft): Promise<void> => {
+  const { openDraft } = await import('../ebs/direct/open.ts')
+  const writer = await openDraft(draft)
+  await readExtents(input, tally, writer, head)
+  await writer.end()
+}
+
+const intoDevice = async (
+  order: ReceiveOrder,
+  input: Input,
+  tally: Tally,
+  head: StreamHead,
+  path: string,
+): Promise<void> => {
+  const file = await open(path, 'r+')
   try {
     // Noted before what arrived is read, and what lies beyond taken back: whoever would go on here as well finds that we are at it.
     const notes = await notesOf(order, head, file)
     const arrive = async () => {
       if (order.arrived !== undefined) await readArrived(order.arrived, file, head.sizeBytes, tally)
-      await readExtents(input, tally, file, head, notes)
+      await readExtents(input, tally, fileSink(file, notes), head)
     }
     await arrive().catch(async (error: unknown) => {
       await notes?.end().catch(() => {})
@@ -63,7 +84,6 @@ export const receiveBlocks = async (order: ReceiveOrder, input: Input): Promise<
   } finally {
     await file.close()
   }
-  await writeJsonDurably(order.proofPath, head)
 }
 
 const notesOf = async (
@@ -97,13 +117,7 @@ const isHead = (value: unknown): value is StreamHead =>
   (value.fileSystem === 'ext4' || value.fileSystem === 'xfs') &&
   (!('resumedAt' in value) || Number.isSafeInteger(value.resumedAt))
 
-const readExtents = async (
-  input: Input,
-  tally: Tally,
-  file: FileHandle,
-  head: StreamHead,
-  notes: ProgressNotes | null,
-): Promise<void> => {
+const readExtents = async (input: Input, tally: Tally, sink: Sink, head: StreamHead): Promise<void> => {
   for (let at = head.resumedAt ?? 0; ; ) {
     const [which = 0] = await input.peek(1)
     if (which === kind.end) {
@@ -120,19 +134,18 @@ const readExtents = async (
     if (!isSane || (which === kind.data && length > longestExtent))
       throw new Error('the stream has an extent out of place')
     tally.extent(start)
-    if (which === kind.zeros) await writeZeros(file, offset, length)
+    if (which === kind.zeros) await sink.zeros(offset, length)
     else {
       const bytes = await input.take(length)
       if (crc32(bytes) !== start.readUInt32LE(13)) throw new Error(`the extent at ${offset} was damaged on its way`)
-      await writeWhole(file, bytes, offset)
+      await sink.data(offset, bytes)
     }
     at = offset + length
-    await notes?.reached(at, length)
+    await sink.reached(at, length)
   }
 }
 
-/** @returns where the device is */
-const sizeTo = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promise<string> => {
+const placeFor = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promise<ArrivalPlace> => {
   if (sizing.by === 'asked') return askForSize(sizing.path, sizeBytes)
   if (sizing.by === 'truncate') await truncate(path, sizeBytes)
   else {
@@ -140,5 +153,5 @@ const sizeTo = async ({ path, sizing }: ReceiveOrder, sizeBytes: number): Promis
     const { sizeThinVolume } = await import('../lvm/thin-devices.ts')
     await sizeThinVolume(sizing, sizeBytes)
   }
-  return path
+  return { path }
 }

@@ -16,7 +16,6 @@ export class DirectAccess {
   readonly #isWanted: boolean
   #closedUntil = Number.NEGATIVE_INFINITY
   #isSaid = false
-  #hasRead = false
 
   /** @param isWanted by whoever named the pool */
   constructor(blocks: DirectBlocks, clock: Clock, logger: Logger, isWanted = true) {
@@ -26,13 +25,12 @@ export class DirectAccess {
     this.#isWanted = isWanted
   }
 
-  /** Asks for the first block of the list and, once, reads it. What is not of one lineage cannot be compared by it. */
+  /** Asks for the first block of the list and reads it, each time: a role may list and not read, or not any more. Of two lineages: no. */
   async reaches(pair: SnapshotPair): Promise<boolean> {
     if (!this.#isWanted || this.#clock.monotonic() < this.#closedUntil) return false
     try {
       for await (const block of this.#blocks.lists.blocks(pair, 0, answerMs)) {
-        if (!this.#hasRead) await this.#blocks.read(pair, block)
-        this.#hasRead = true
+        await this.#blocks.read(pair, block)
         break
       }
       this.#isSaid = false

@@ -11,11 +11,14 @@ export class DirectBlocks {
   readonly lists: BlockLists
   readonly #connect: () => Promise<Ebs>
   readonly #calls: Calls
+  readonly #unansweredMs: number
 
-  constructor(connect: () => Promise<Ebs>, calls: Calls) {
-    this.lists = new BlockLists(connect, calls)
+  /** @param unansweredMs after which who waits for the blocks hears that nothing comes */
+  constructor(connect: () => Promise<Ebs>, calls: Calls, unansweredMs = 20_000) {
+    this.lists = new BlockLists(connect, calls, unansweredMs)
     this.#connect = connect
     this.#calls = calls
+    this.#unansweredMs = unansweredMs
   }
 
   /** What both snapshots of the pair have there; zeros where the base has no such block. @throws STREAM_FAILED for what is damaged */
@@ -53,8 +56,9 @@ export class DirectBlocks {
   }
 
   async #proved(snapshotId: string, index: number, token: string): Promise<Buffer> {
+    const options = { again: true, unansweredMs: this.#unansweredMs }
     for (let left = tries; ; left -= 1) {
-      const { bytes, told } = await this.#calls.make('ebs:GetSnapshotBlock', { again: true }, () =>
+      const { bytes, told } = await this.#calls.make('ebs:GetSnapshotBlock', options, () =>
         this.#get(snapshotId, index, token),
       )
       const found = createHash('sha256').update(bytes).digest('base64')

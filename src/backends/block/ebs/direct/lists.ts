@@ -1,4 +1,4 @@
-import { type Calls, isRefusal } from '../calls.ts'
+import { type CallOptions, type Calls, isRefusal } from '../calls.ts'
 import type { Ebs } from './client.ts'
 
 /** AWS's blocks; other sizes are not understood. */
@@ -39,10 +39,12 @@ export const reasonOf = (error: unknown): string | null => {
 export class BlockLists {
   readonly #connect: () => Promise<Ebs>
   readonly #calls: Calls
+  readonly #unansweredMs: number
 
-  constructor(connect: () => Promise<Ebs>, calls: Calls) {
+  constructor(connect: () => Promise<Ebs>, calls: Calls, unansweredMs: number) {
     this.#connect = connect
     this.#calls = calls
+    this.#unansweredMs = unansweredMs
   }
 
   /** In order, each once. @param timeoutMs for each call */
@@ -81,7 +83,7 @@ export class BlockLists {
   }
 
   async #written(SnapshotId: string, place: Place, timeoutMs: number | undefined): Promise<Page> {
-    const answer = await this.#calls.make('ebs:ListSnapshotBlocks', optionsFor(timeoutMs), async () =>
+    const answer = await this.#calls.make('ebs:ListSnapshotBlocks', this.#options(timeoutMs), async () =>
       (await this.#connect()).listSnapshotBlocks({ SnapshotId, ...place }),
     )
     checkBlockSize(SnapshotId, answer.BlockSize)
@@ -92,7 +94,7 @@ export class BlockLists {
   }
 
   async #changed(SecondSnapshotId: string, FirstSnapshotId: string, place: Place, timeoutMs?: number): Promise<Page> {
-    const answer = await this.#calls.make('ebs:ListChangedBlocks', optionsFor(timeoutMs), async () =>
+    const answer = await this.#calls.make('ebs:ListChangedBlocks', this.#options(timeoutMs), async () =>
       (await this.#connect()).listChangedBlocks({ FirstSnapshotId, SecondSnapshotId, ...place }),
     )
     checkBlockSize(SecondSnapshotId, answer.BlockSize)
@@ -102,10 +104,11 @@ export class BlockLists {
     }))
     return { blocks, next: answer.NextToken || undefined }
   }
-}
 
-const optionsFor = (timeoutMs: number | undefined) =>
-  timeoutMs === undefined ? { again: true } : { again: true, timeoutMs }
+  #options(timeoutMs: number | undefined): CallOptions {
+    return timeoutMs === undefined ? { again: true, unansweredMs: this.#unansweredMs } : { again: true, timeoutMs }
+  }
+}
 
 const checkBlockSize = (snapshotId: string, size: number | undefined): void => {
   if (size !== blockBytes) throw new Error(`the blocks of ${snapshotId} have ${size} bytes, not ${blockBytes}`)
