@@ -6,6 +6,7 @@ import type { Cloud, CloudVolume } from './cloud.ts'
 import type { AttachedDisks, KernelDisk } from './kernel-disks.ts'
 import type { Limits } from './surroundings.ts'
 import type { Watch } from './watch.ts'
+import { xvdNames } from './xvd-disks.ts'
 
 interface Parts {
   readonly cloud: Cloud
@@ -25,10 +26,8 @@ const firstAgainMs = 15_000
 /** While another instance has it, that is asked of EC2 sooner. */
 const firstElsewhereMs = 2_000
 
-/** Names that EC2 wants for what it attaches. The kernel gives others; these only have to be free. */
-const deviceNames: readonly string[] = ['b', 'c', 'd'].flatMap((first) =>
-  Array.from({ length: 26 }, (_, index) => `/dev/xvd${first}${String.fromCharCode(97 + index)}`),
-)
+/** Names that EC2 wants for what it attaches. Where disks are NVMe the kernel gives others; these only have to be free. */
+const deviceNames = xvdNames.map((name) => `/dev/${name}`)
 
 export class Attachments {
   readonly #parts: Parts
@@ -85,6 +84,7 @@ export class Attachments {
   async #ask(volumeId: string, here: string): Promise<boolean> {
     const name = this.#freeName()
     this.#taken.add(name)
+    if ((await this.#parts.disks.expect?.(volumeId, name)) === false) return false
     try {
       await this.#parts.cloud.attach(volumeId, here, name)
       return true

@@ -46,6 +46,16 @@ export class Cloud {
     return this.#volumesBy(`tag:${key}`, [value], timeoutMs)
   }
 
+  /** At which of its names an instance has which volume; null where two are told of. */
+  async namesOf(instanceId: string, timeoutMs: number): Promise<Map<string, string | null>> {
+    const names = new Map<string, string | null>()
+    for (const { id, attachments } of await this.#volumesBy('attachment.instance-id', [instanceId], timeoutMs)) {
+      const here = attachments.find((each) => each.instanceId === instanceId)
+      if (here !== undefined) names.set(here.device, names.has(here.device) ? null : id)
+    }
+    return names
+  }
+
   async #volumesBy(name: string, values: readonly string[], timeoutMs?: number): Promise<CloudVolume[]> {
     const options = againFor(timeoutMs)
     const found: CloudVolume[] = []

@@ -61,6 +61,10 @@ export class EbsParts {
       })
       return ebs
     }
+    disks.useNames?.({
+      ask: async () => cloud.namesOf((await this.identity()).instanceId, openMs),
+      ...{ clock, settleMs: limits.settle },
+    })
     const directCalls = new Calls(clock, directBudget(clock), logger)
     const blocks = new DirectBlocks(connectOnce, directCalls, limits.silence)
     this.direct = {

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { DroverError } from '../../../domain/errors.ts'
 import { dropCache, refuseWrites } from '../../../lib/block-device.ts'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
+import { type NamesHere, XvdDisks } from './xvd-disks.ts'
 
 /** A disk of the cloud that the kernel shows. */
 export interface KernelDisk {
@@ -34,32 +35,55 @@ export interface AttachedDisks {
   refuseWrites(disk: KernelDisk): void
   /** What was written to it is on disk, and is what its readers see. */
   flush(disk: KernelDisk): Promise<void>
+  /** Where EC2 attaches it is all that tells whose a disk is, see xvd-disks.ts. Absent: that does not matter. False: take another name. */
+  expect?(volumeId: string, name: string): Promise<boolean>
+  useNames?(names: NamesHere): void
 }
 
 const sectorBytes = 512
 
 /**
  * Disks by the volume's id, never by guess or size: udev's link of that name, and where the controller tells a serial number, that too. Without a link
- * the controllers are asked: a disk that nobody has linked may be in use all the same.
+ * the controllers are asked: a disk that nobody has linked may be in use all the same. Where there is no such controller: xvd-disks.ts.
  */
 export class KernelDisks implements AttachedDisks {
   readonly #links: string
   readonly #sys: string
+  readonly #xvd: XvdDisks
 
-  /** @param links /dev/disk/by-id, as udev fills it @param sys the kernel's own word */
-  constructor(links: string, sys = '/sys') {
+  /** @param links /dev/disk/by-id, as udev fills it @param sys the kernel's own word @param numbers /dev/disk/by-diskseq */
+  constructor(links: string, sys = '/sys', numbers = '/dev/disk/by-diskseq') {
     this.#links = links
     this.#sys = sys
+    this.#xvd = new XvdDisks({ sys, links: numbers, read: (name) => this.#readNamed(name) })
   }
 
   link(volumeId: string): string {
+    return this.#xvd.link(volumeId) ?? this.#nvmeLink(volumeId)
+  }
+
+  #nvmeLink(volumeId: string): string {
     return join(this.#links, `nvme-Amazon_Elastic_Block_Store_${serialOf(volumeId)}`)
   }
 
   async find(volumeId: string): Promise<KernelDisk | null> {
-    const path = await absentAsNull(realpath(this.link(volumeId)))
+    const path = await absentAsNull(realpath(this.#nvmeLink(volumeId)))
     const linked = path === null ? null : await this.#linked(path, volumeId)
-    return linked ?? this.#bySerial(volumeId)
+    return linked ?? (await this.#bySerial(volumeId)) ?? this.#xvd.find(volumeId)
+  }
+
+  expect(volumeId: string, name: string): Promise<boolean> {
+    return this.#xvd.expect(volumeId, basename(name))
+  }
+
+  useNames(names: NamesHere): void {
+    this.#xvd.useNames(names)
+  }
+
+  async #readNamed(name: string): Promise<KernelDisk | null> {
+    const sys = join(this.#sys, 'block', name)
+    const device = await absentAsNull(readIfExists(join(sys, 'dev')))
+    return device == null ? null : this.#read(`/dev/${name}`, device.trim(), sys)
   }
 
   async #linked(path: string, volumeId: string): Promise<KernelDisk | null> {
@@ -74,7 +98,7 @@ export class KernelDisks implements AttachedDisks {
     if (disk !== null && basename(path).startsWith('nvme') && told !== serialOf(volumeId)) {
       throw new DroverError(
         'VOLUME_BUSY',
-        `${this.link(volumeId)} leads to ${path}, which is volume ${told ?? 'unknown'}; nothing is done until udev has settled`,
+        `${this.#nvmeLink(volumeId)} leads to ${path}, which is volume ${told ?? 'unknown'}; nothing is done until udev has settled`,
       )
     }
     return disk
