@@ -9,12 +9,15 @@ export const checksumOf = (bytes: Buffer): string => createHash('sha256').update
 
 const nothing = Buffer.alloc(blockBytes)
 
-/** Of a file; a block of zeros is none. @param read the bytes of one block; null: beyond the end */
-export const checksumsIn = async (read: (index: number) => Promise<Buffer | null>): Promise<BlockChecksums> => {
+/** A block of zeros is none. @param indexes of all that may be more, in order @param read the bytes of one block */
+export const checksumsIn = async (
+  indexes: Iterable<number>,
+  read: (index: number) => Promise<Buffer>,
+): Promise<BlockChecksums> => {
   const found = new Map<number, string>()
-  for (let index = 0; ; index += 1) {
+  for (const index of indexes) {
     const bytes = await read(index)
-    if (bytes === null) return found
     if (!bytes.equals(nothing)) found.set(index, checksumOf(bytes))
   }
+  return found
 }

@@ -1,5 +1,6 @@
-import { open, rm, truncate, writeFile } from 'node:fs/promises'
+import { type FileHandle, open, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileExtents } from '../../src/lib/file-extents.ts'
 import { isErrno } from '../../src/lib/files.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import { type BlockChecksums, blockBytes, checksumsIn } from './blocks.ts'
@@ -19,25 +20,18 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
     else await copy(snapshotId, id)
     await truncate(path(id), sizeBytes)
   }
-  const read = async (id: string, index: number): Promise<Buffer | null> => {
-    const file = await open(path(id), 'r')
-    try {
-      const bytes = Buffer.alloc(blockBytes)
-      const { bytesRead } = await file.read(bytes, 0, blockBytes, index * blockBytes)
-      return bytesRead === 0 ? null : bytes
-    } finally {
-      await file.close()
-    }
-  }
-  const checksums = async (id: string): Promise<BlockChecksums> => {
-    try {
-      return await checksumsIn((index) => read(id, index))
-    } catch (error) {
-      // A snapshot that was planted holds nothing.
-      if (isErrno(error, 'ENOENT')) return new Map()
+  /** A snapshot that was planted holds nothing. */
+  const opened = async <T>(id: string, otherwise: T, use: (file: FileHandle) => Promise<T>): Promise<T> => {
+    const file = await open(path(id), 'r').catch((error: unknown) => {
+      if (isErrno(error, 'ENOENT')) return null
       throw error
-    }
+    })
+    return file === null ? otherwise : use(file).finally(() => file.close())
   }
+  const checksums = (id: string): Promise<BlockChecksums> =>
+    opened(id, new Map<number, string>(), async (file) =>
+      checksumsIn(await blocksIn(file), (index) => readAt(file, index)),
+    )
 
   return {
     ...noDisks,
@@ -54,11 +48,35 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
       known.set(snapshotId, found)
       return found
     },
-    readBlock: async (snapshotId, index) => (await read(snapshotId, index)) ?? Buffer.alloc(blockBytes),
+    readBlock: (snapshotId, index) => opened(snapshotId, Buffer.alloc(blockBytes), (file) => readAt(file, index)),
     start: make,
     writeBlock: async (snapshotId, index, bytes) => {
       const file = await open(path(snapshotId), 'r+')
       await file.write(bytes, 0, bytes.length, index * blockBytes).finally(() => file.close())
     },
   }
+}
+
+/** Zeros beyond the end. */
+const readAt = async (file: FileHandle, index: number): Promise<Buffer> => {
+  const bytes = Buffer.alloc(blockBytes)
+  await file.read(bytes, 0, blockBytes, index * blockBytes)
+  return bytes
+}
+
+/** Those that are no mere holes: of a file of a GiB that holds little the rest need not be read. */
+const blocksIn = async (file: FileHandle): Promise<Set<number>> => {
+  const last = Math.ceil((await file.stat()).size / blockBytes)
+  const found = new Set<number>()
+  const add = (from: number, to: number) => {
+    for (let index = from; index < Math.min(to, last); index += 1) found.add(index)
+  }
+  await file.sync()
+  try {
+    for (const { start, end } of fileExtents(file.fd)) add(Math.floor(start / blockBytes), Math.ceil(end / blockBytes))
+  } catch (error) {
+    if (!isErrno(error, 'EOPNOTSUPP', 'ENOTSUP', 'ENOTTY')) throw error
+    add(0, last)
+  }
+  return found
 }

@@ -15,7 +15,7 @@ interface Told {
 
 export interface LabEc2 {
   /** Starts vold on the host as on its instance. */
-  startVold(host: LabHost, pool: string): Promise<void>
+  startVold(host: LabHost, ...pools: readonly string[]): Promise<void>
   /** What was asked of EC2 so far. */
   calls(): Promise<{ action: string; outcome: string }[]>
   /** Whether somebody else's disks take all the places of the host. */
@@ -54,10 +54,11 @@ export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
     throw error
   }
   return {
-    startVold: (host, pool) =>
+    startVold: (host, ...pools) =>
       host.vold.start(
         [
-          ...['vold', '--pool', pool, '--config', join(repository, 'lab', 'vold.toml')],
+          ...['vold', ...pools.flatMap((pool) => ['--pool', pool])],
+          ...['--config', join(repository, 'lab', 'vold.toml')],
           ...['--advertise', `${host.address}:7460`],
         ],
         {
