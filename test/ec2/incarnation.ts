@@ -45,16 +45,18 @@ interface Options {
 export const incarnate = async (options: Options): Promise<Incarnation> => {
   const { server, directory, clock, cluster, limits, spec = 'ebs:' } = options
   const budget = new MortalBudget(clock)
+  const directBudget = new MortalBudget(clock)
   const standard = surroundingsOf(server, directory, clock)
   const surroundings = {
     ...{ ...standard, budget, identity: async () => here, limits: { ...standard.limits, ...limits } },
+    direct: { ...standard.direct, budget: directBudget },
     ...(cluster === undefined ? {} : { cluster: () => cluster }),
   }
   await mkdir(surroundings.home, { recursive: true })
   const parts = new EbsParts(parseEbsPool(parsePoolSpec(spec)), surroundings, clock, silentLogger)
   await parts.open()
   const die = () => {
-    budget.isDead = true
+    for (const each of [budget, directBudget]) each.isDead = true
     parts.sizing.close()
   }
   return { devices: new EbsDevices(parts, async () => 1), parts, budget, die }

@@ -1,7 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import type { Seal } from '../../../src/backends/block/device.ts'
+import { DraftWriter } from '../../../src/backends/block/ebs/direct/draft-writer.ts'
+import { askForSize } from '../../../src/backends/block/stream/ask-size.ts'
 import type { VolumeId } from '../../../src/domain/ids.ts'
+import { blockBytes } from '../../ec2/blocks.ts'
 import { plantForeign } from '../../ec2/foreign.ts'
 import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
 import { fastClock, unitBytes } from '../../ec2/pool.ts'
@@ -13,7 +16,10 @@ const lanes = 8
 const clock = fastClock(1_000)
 const times = { create: 1, attach: 1, detach: 1, delete: 1, snapshot: 1, modify: 1, lag: 3 }
 const faults = ['lost reply', 'lost request', 'throttled', 'failing'] as const
-const changes = ['CreateVolume', 'AttachVolume', 'DetachVolume', 'DeleteVolume', 'CreateSnapshot', 'DeleteSnapshot']
+const changes = [
+  ...['CreateVolume', 'AttachVolume', 'DetachVolume', 'DeleteVolume', 'CreateSnapshot', 'DeleteSnapshot'],
+  ...['StartSnapshot', 'PutSnapshotBlock', 'CompleteSnapshot'],
+]
 
 /** A few operations in any order, calls that go wrong, and processes that die in the midst; then everything is removed. */
 const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
@@ -47,6 +53,25 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
       await host.devices.clone(random.pick([...sealed.keys()]), device)
       live.push(device)
     },
+    /** What the process does that receives a stream, upon a snapshot or upon nothing. */
+    arrive: async () => {
+      const { devices, parts } = host
+      const device = begun()
+      const base = sealed.size > 0 && random.chance(0.5) ? random.pick([...sealed.keys()]) : null
+      await devices.arrive(device, base)
+      const sizing = devices.sizing(device)
+      const place = sizing.by === 'asked' ? await askForSize(sizing.path, unitBytes * 3) : null
+      if (place !== null && 'draft' in place) {
+        const writer = new DraftWriter(parts.direct.writes, place.draft.snapshotId, null)
+        await writer.data(0, Buffer.alloc(blockBytes, 1))
+        await writer.end()
+      }
+      sealed.set(device, await devices.seal(device))
+    },
+    compare: async () => {
+      const told = await host.devices.changes(random.pick(live), random.pick([...sealed.keys()]), unitBytes * 3)
+      for await (const _ of told ?? []) return
+    },
     attach: () => host.devices.path(random.pick([...live, ...sealed.keys()])),
     grow: () => host.devices.grow(random.pick(live), unitBytes * 3),
     epoch: () => host.devices.noteEpoch('v'.repeat(26) as VolumeId, random.between(0, 8)),
@@ -55,7 +80,9 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
   try {
     for (let count = 2 + random.between(0, 3); count > 0; count -= 1) {
       const names = Object.keys(operations).filter(
-        (name) => (live.length > 0 || !/snapshot|grow|attach/.test(name)) && (sealed.size > 0 || name !== 'promote'),
+        (name) =>
+          (live.length > 0 || !/snapshot|grow|attach|compare/.test(name)) &&
+          (sealed.size > 0 || !/promote|compare/.test(name)),
       )
       const name = random.pick(names)
       if (random.chance(0.33)) server.faults.add({ action: random.pick(changes), kind: random.pick(faults) })

@@ -65,7 +65,7 @@ export class EbsParts {
       ask: async () => cloud.namesOf((await this.identity()).instanceId, openMs),
       ...{ clock, settleMs: limits.settle },
     })
-    const directCalls = new Calls(clock, directBudget(clock), logger)
+    const directCalls = new Calls(clock, direct.budget ?? directBudget(clock), logger)
     const blocks = new DirectBlocks(connectOnce, directCalls, limits.silence)
     this.direct = {
       blocks,

@@ -13,7 +13,12 @@ export interface Surroundings {
   readonly identity: () => Promise<InstanceIdentity>
   readonly connect: (region: string) => Promise<Ec2>
   /** The EBS direct API; processes that send streams find it by `endpoint`, null: AWS's own. */
-  readonly direct: { readonly connect: (region: string) => Promise<Ebs>; readonly endpoint: string | null }
+  readonly direct: {
+    readonly connect: (region: string) => Promise<Ebs>
+    readonly endpoint: string | null
+    /** Absent: a new one. */
+    readonly budget?: CallBudget
+  }
   readonly disks: AttachedDisks
   /** What EC2 calls a GiB. */
   readonly unitBytes: number
