@@ -1,17 +1,18 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { sleep } from '../lab/command.ts'
 import { formatDuration } from '../src/domain/units.ts'
 import { type BenchContext, dropLab } from './context.ts'
 import { describeMachine, howVoldRuns } from './machine.ts'
-import { page } from './page.ts'
+import { guestSectionOf, page } from './page.ts'
 import type { Section } from './report.ts'
 import { summary } from './report.ts'
 import { benches } from './rows.ts'
 import { unmountBelow } from './transfer-pools.ts'
 
 const usage = `usage: npm run bench -- [--quick] [--only ROW]... [--vold-log debug]
+       npm run bench -- --guest [--quick] [--only ROW]...
 rows: ${benches.map(({ name }) => name).join(', ')}`
 
 const fail = (message: string): never => {
@@ -84,7 +85,7 @@ try {
   console.log(`## Summary${quick ? ' (--quick: these numbers say nothing about speed)' : ''}\n\n${summary(sections)}\n`)
   if (!quick && only.length === 0 && failed.length === 0) {
     const file = join(import.meta.dirname, '..', 'docs', 'benchmarks.md')
-    writeFileSync(file, page(await describeMachine(), elapsed(), sections))
+    writeFileSync(file, page(await describeMachine(), elapsed(), sections, guestSectionOf(readFileSync(file, 'utf8'))))
     console.log('written to docs/benchmarks.md')
   }
   if (failed.length > 0) console.error(`bench: could not be measured: ${failed.join(', ')}`)

@@ -3,7 +3,7 @@ import type { LabHost } from '../lab/host.ts'
 import { childrenOf } from '../lab/processes.ts'
 
 /** Resident bytes of a process and all below it, now; the command's name tells what each is. */
-const residentOf = (pid: number): number => {
+export const residentOf = (pid: number): number => {
   let bytes = 0
   try {
     bytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) * 1024
