@@ -189,9 +189,33 @@ export const movePlan = z
     from: z.string(),
     to: z.string(),
     targetPool: z.string(),
-    strategy: z.enum(['native-full', 'native-incremental', 'tree-full', 'tree-incremental', 'handover']),
+    strategy: z.enum([
+      'native-full',
+      'native-incremental',
+      'tree-full',
+      'tree-incremental',
+      'snapshot-full',
+      'snapshot-incremental',
+      'handover',
+    ]),
     base: z.string().nullable(),
     forecast: forecastView,
+    cloud: z
+      .object({
+        apiCalls: z
+          .number()
+          .openapi({ description: 'calls to EC2 that change something or ask, of both hosts, about' }),
+        snapshotBytes: z.number().openapi({ description: 'most that its snapshots hold that none before them did' }),
+        snapshotGibMonths: z.number().openapi({ description: 'for as long as Drover keeps what it makes of them' }),
+        volumeGibMonths: z.number().openapi({ description: 'of the second volume, while there are two' }),
+        transferBytes: z.number().openapi({ description: 'of data between zones or regions' }),
+        cost: z
+          .object({ amount: z.number(), currency: z.string() })
+          .nullable()
+          .openapi({ description: 'by the price file of the control host; null: it has none' }),
+      })
+      .nullable()
+      .openapi({ description: 'what EC2 is asked for, and bills; null: nothing by this way' }),
     containers: list(containerView),
     freeBytesOnTarget: z.number(),
   })

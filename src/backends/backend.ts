@@ -116,6 +116,7 @@ export interface Backend {
   readonly snapshots?: SnapshotFacet
   readonly streams?: StreamFacet
   readonly trees?: TreeFacet
+  readonly sharedSnapshots?: SharedSnapshotFacet
   readonly resizing?: ResizingFacet
   readonly options?: OptionsFacet
   readonly handover?: HandoverFacet
@@ -188,6 +189,12 @@ export interface RemovalFacet {
 export interface SnapshotFacet {
   /** Read-only, durable when it returns. An existing snapshot of that name is returned as it is. @throws DATASET_MISSING */
   create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord>
+  /**
+   * Where a snapshot is whole only some time after it was taken (a cloud copies it away): takes it, and returns at once. `create` of that name then makes
+   * it the snapshot, and waits no more when it is whole. Absent: `create` alone is quick. Null: it is one already.
+   * @param signal at which what was taken is given up and removed @throws DATASET_MISSING
+   */
+  take?(id: VolumeId, name: string, signal: AbortSignal): Promise<TakenSnapshot | null>
   /** What is on the pool, oldest first, as it is now. `origin` is `user` where the pool cannot tell. */
   list(id: VolumeId): Promise<SnapshotRecord[]>
   /** Durable when it returns. The absent is a success. */
@@ -196,9 +203,10 @@ export interface SnapshotFacet {
   intact(id: VolumeId, recorded: SnapshotRecord): Promise<boolean>
   /**
    * The unchanged proof: nothing was written to the live dataset since this snapshot was made of it. Syncs first. Not fooled by
-   * what changes no content, such as the end of a file that was unlinked but open. @throws DATASET_MISSING
+   * what changes no content, such as the end of a file that was unlinked but open. `quick`: false also where something was written, and all of the
+   * volume would have to be read to tell whether that changed anything. @throws DATASET_MISSING
    */
-  unchangedSince(id: VolumeId, name: string): Promise<boolean>
+  unchangedSince(id: VolumeId, name: string, options?: { readonly quick?: boolean }): Promise<boolean>
   /**
    * Gives `use` a directory that shows the snapshot, as it is now, read-only, for as long as it runs. What must be mounted for that is
    * mounted privately and taken down after; what a crash left of it, by `open`. @throws DATASET_MISSING
@@ -206,6 +214,12 @@ export interface SnapshotFacet {
   withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T>
   /** An estimate of the bytes that changed in the live dataset since the snapshot was made. */
   changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number>
+}
+
+/** A snapshot that holds what it is to hold, and is not whole yet. */
+export interface TakenSnapshot {
+  /** Answers as soon as it is, false after `patienceMs`. @throws what went wrong, or the signal's reason; it is given up then */
+  isWhole(patienceMs: number): Promise<boolean>
 }
 
 export type Argv = readonly [string, ...string[]]
@@ -287,6 +301,26 @@ export interface TreeFacet {
 export interface TreePlace {
   readonly path: string
   readonly proofPath: string
+}
+
+/**
+ * The storage keeps snapshots where pools on other hosts find them too: only what a snapshot is known by is sent, a few bytes, and each is received
+ * whole. One that came so from the same place stays the other pool's: who removes it here removes notes; from another place the storage copies it. Partials are those of the StreamFacet, whose `partials`,
+ * `abortReceive` and `promote` serve these too.
+ */
+export interface SharedSnapshotFacet {
+  /** Pools of the same `reach` find each other's snapshots; of the same `place` too, without a copy of them. */
+  reach(): Promise<{ readonly reach: string; readonly place: string }>
+  /** Tells of a snapshot that is whole. @throws DATASET_MISSING */
+  sendCommand(id: VolumeId, snapshot: string): Promise<Argv>
+  /** Makes the place `partial` for what is told, and clears what an earlier try left there. */
+  prepareReceive(id: VolumeId, partial: string): Promise<Argv>
+  /**
+   * Proves by the storage's own word that what was told of is there, whole, and of this volume, and makes it the snapshot `name`. Repeated after
+   * success it returns the same. @throws STREAM_FAILED when the identity is another, or the storage says otherwise, DATASET_MISSING when nothing arrived,
+   * TIMED_OUT with `pending` among its details while the storage copies it: to be asked again
+   */
+  finishReceive(id: VolumeId, partial: string, name: string, expectedStreamUuid: string): Promise<SnapshotRecord>
 }
 
 export interface ResizingFacet {

@@ -169,10 +169,23 @@ const bodyOf = ({ to, pool, quiesce, containers, ...options }: MoveOptions) => (
   }),
 })
 
-const howOf = ({ strategy, base }: MovePlan): string => {
+const howOf = ({ strategy, base, cloud }: MovePlan): string => {
   if (strategy === 'handover') return 'the disk itself is detached here and attached there, nothing is copied'
+  if (strategy.startsWith('snapshot') && (cloud?.transferBytes ?? 0) > 0)
+    return 'by snapshots that EC2 copies to the other region, of which the target makes its volume there'
+  if (strategy.startsWith('snapshot'))
+    return 'by snapshots that EC2 keeps, of which the target makes its volume; nothing is sent'
   return `${base === null ? 'in full' : `what changed since ${base}`}${strategy.startsWith('tree') ? ', file by file' : ''}`
 }
+
+const billOf = ({ apiCalls, cost, ...units }: NonNullable<MovePlan['cloud']>): string =>
+  [
+    `about ${apiCalls} API calls`,
+    `at most ${formatSize(units.snapshotBytes)} in snapshots (${units.snapshotGibMonths} GiB-months)`,
+    `${units.volumeGibMonths} GiB-months of volumes`,
+    `${formatSize(units.transferBytes)} transferred`,
+    ...(cost === null ? [] : [`at most about ${cost.amount} ${cost.currency}`]),
+  ].join(', ')
 
 const describePlan = (plan: MovePlan): string[] =>
   fields({
@@ -181,6 +194,7 @@ const describePlan = (plan: MovePlan): string[] =>
     bytes: `${formatSize(plan.forecast.bytes)} of ${formatSize(plan.freeBytesOnTarget)} free there`,
     time: `about ${formatDuration(plan.forecast.ms)}`,
     downtime: `about ${formatDuration(plan.forecast.downtimeMs)}`,
+    ...(plan.cloud === null ? {} : { EC2: billOf(plan.cloud) }),
     containers: plan.containers.map(({ name, state }) => `${name} (${state})`).join(', ') || 'none',
   })
 

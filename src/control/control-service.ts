@@ -20,6 +20,7 @@ import { hostByName, moveById, volumeByName } from './lookup.ts'
 import { checkLostTarget } from './lost-target.ts'
 import { planMove, startMove } from './moves-control.ts'
 import type { ControlParts } from './parts.ts'
+import { readPrices } from './price-file.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler } from './reconciler.ts'
 import { behindError, recoverStore, settleUnknown } from './recover.ts'
@@ -40,6 +41,8 @@ export interface ControlServiceParts {
   trusted(source: Host, target: Host): boolean
   /** How many moves a host ships at once; default 4. */
   readonly movesPerHost?: number
+  /** By which dry runs tell money. */
+  readonly priceFile?: string
   /** What renews the hosts' certificates; without it nobody does. */
   readonly signing?: { readonly authority: CertificateAuthority; readonly clusterId: ClusterId }
 }
@@ -95,6 +98,7 @@ export const createControlService = (given: ControlServiceParts): ControlService
       const [behindOf] = publisher.behindOf
       if (behindOf !== undefined) throw behindError(behindOf)
     },
+    prices: async () => (given.priceFile === undefined ? null : readPrices(given.priceFile)),
     isVerified: (volumeId) => verifications.isRunning(volumeId),
     renewCertificate: async (host) => renewals?.renew(host),
     reconcile: async () => {

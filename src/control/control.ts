@@ -4,10 +4,12 @@ import type { MoveForecast, MoveRecord, MoveRequest } from '../domain/move.ts'
 import type { PoolInfo } from '../domain/pool.ts'
 import type { Verification } from '../domain/verification.ts'
 import type { Volume } from '../domain/volume.ts'
+import type { CloudUse } from '../migrate/cloud-use.ts'
 import type { Plan } from '../migrate/plan.ts'
 import type { StoredEvent } from '../state/store.ts'
 import type { Holder } from '../volumes/holders.ts'
 import type { DoctorReport } from './doctor.ts'
+import type { Cost } from './price-file.ts'
 
 export interface CreateVolumeRequest {
   readonly name: string
@@ -76,6 +78,8 @@ export interface MovePlan {
   readonly strategy: Plan['strategy']
   readonly base: string | null
   readonly forecast: MoveForecast
+  /** `cost`: by the operator's price file; null without one. */
+  readonly cloud: (CloudUse & { readonly cost: Cost | null }) | null
   readonly containers: readonly { readonly name: string; readonly state: string }[]
   readonly freeBytesOnTarget: number
 }

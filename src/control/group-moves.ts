@@ -86,7 +86,7 @@ const checkSpace = (found: readonly Observed[]): void => {
 }
 
 export const planGroup = async (parts: ControlParts, label: string, request: MoveRequest): Promise<MovePlan[]> =>
-  (await observeAll(parts, await withLabel(parts, label, request))).map(planView)
+  Promise.all((await observeAll(parts, await withLabel(parts, label, request))).map((each) => planView(parts, each)))
 
 export const startGroup = async (
   parts: ControlParts,

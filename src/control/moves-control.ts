@@ -10,9 +10,11 @@ import type { SourceObservation, TargetReport } from '../migrate/agent.ts'
 import { learnDowntime, pastMoves } from '../migrate/forecast.ts'
 import type { Mover } from '../migrate/mover.ts'
 import { commonBase, makePlan, type Plan } from '../migrate/plan.ts'
+import { streamKindOf } from '../migrate/stream-kind.ts'
 import type { AskedMove, MovePlan } from './control.ts'
 import { hostByName, volumeByName } from './lookup.ts'
 import type { ControlParts } from './parts.ts'
+import { costOf } from './price-file.ts'
 import { checkKnown, checkNoMove } from './volumes-control.ts'
 
 export interface Observed {
@@ -57,7 +59,9 @@ export const observe = async (
     .checkTarget({ volumeId: volume.id, pool: request.pool ?? null, specs, dropMounts: request.dropMounts })
   const base = commonBase(source, target)
   const command = { volumeId: volume.id, volumeName: name, moveId: moveId('0'.repeat(26)), epoch: 0, returnEpoch: 0 }
-  const changedBytes = base === null ? null : await parts.agent(from).changedBytes({ ...command, snapshot: base.name })
+  // By snapshots of the storage's own nothing of it is sent, and to tell it all of the volume would have to be read.
+  const isTold = base !== null && streamKindOf(source, target) !== 'snapshot'
+  const changedBytes = !isTold ? null : await parts.agent(from).changedBytes({ ...command, snapshot: base.name })
   const plan = makePlan({
     volumeName: name,
     from: from.name,
@@ -102,9 +106,13 @@ const checkWhereTo = ({ name, pool }: Volume, from: Host, to: Host, asked: Asked
 }
 
 export const planMove = async (parts: ControlParts, name: string, request: AskedMove): Promise<MovePlan> =>
-  planView(await observe(parts, name, request))
+  planView(parts, await observe(parts, name, request))
 
-export const planView = ({ volume, from, to, source, target, plan }: Observed): MovePlan => ({
+/** @throws BAD_CONFIG when the price file is needed, and cannot be used */
+export const planView = async (
+  parts: Pick<ControlParts, 'prices'>,
+  { volume, from, to, source, target, plan }: Observed,
+): Promise<MovePlan> => ({
   volume: volume.name,
   from: from.name,
   to: to.name,
@@ -112,6 +120,7 @@ export const planView = ({ volume, from, to, source, target, plan }: Observed): 
   strategy: plan.strategy,
   base: plan.base?.name ?? null,
   forecast: plan.forecast,
+  cloud: plan.cloud === null ? null : { ...plan.cloud, cost: costOf(plan.cloud, await parts.prices()) },
   containers: source.uses.map((use) => ({ name: use.name, state: use.state })),
   freeBytesOnTarget: target.pool.freeBytes,
 })

@@ -4,6 +4,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent } from '../migrate/agent.ts'
 import type { Store } from '../state/store.ts'
+import type { Prices } from './price-file.ts'
 import type { Publisher } from './publisher.ts'
 
 /** What the parts of the control role share. */
@@ -22,6 +23,8 @@ export interface ControlParts {
   emit(type: string, data: Readonly<Record<string, unknown>>): Promise<void>
   /** `vol verify` is comparing this volume. */
   isVerified(volumeId: string): boolean
+  /** What the cloud takes. Null: nobody has said. @throws BAD_CONFIG */
+  prices(): Promise<Prices | null>
   /** A new certificate for the same host and key. @throws HOST_UNREACHABLE, FORBIDDEN */
   renewCertificate(host: Host): Promise<void>
   /** Finishes on the hosts what has ended in the store. Never rejects; true when all hosts answered. */

@@ -71,6 +71,7 @@ export class ControlRole {
       agent: agentOf,
       signing: { authority, clusterId },
       trusted: (one, other) => trustedBetween(config.trustedLinks, one.address, other.address),
+      ...(config.priceFile === null ? {} : { priceFile: config.priceFile }),
       ...(config.movesPerHost === null ? {} : { movesPerHost: config.movesPerHost }),
     })
     await this.#service.start()

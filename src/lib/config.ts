@@ -41,6 +41,8 @@ export interface DaemonConfig {
   /** Milliseconds that plugin calls may take, where they are not the plugin's own. */
   readonly pluginLimits: PluginLimitsConfig
   readonly hooks: HooksConfig
+  /** Control role: a file with a cloud's prices, by which dry runs tell money; null: they tell units alone. */
+  readonly priceFile: string | null
 }
 
 export interface PluginLimitsConfig {
@@ -67,6 +69,7 @@ const shape = z.strictObject({
   trusted_links: z.array(z.string()).optional(),
   default_pool_size: z.string().optional(),
   moves_per_host: z.int().min(1).max(64).optional(),
+  prices: z.string().optional(),
   plugin_limits: z
     .strictObject({ lookup_ms: limit, change_ms: limit, create_ms: limit, mount_ms: limit, brief_ms: limit })
     .optional(),
@@ -131,6 +134,7 @@ export const readConfig = async (argv: readonly string[]): Promise<DaemonConfig 
     movesPerHost: file.moves_per_host ?? null,
     pluginLimits: pluginLimits(file.plugin_limits ?? {}),
     hooks: hooksOf(file.hooks ?? {}),
+    priceFile: file.prices === undefined ? null : absolute('price file', file.prices),
   }
 }
 

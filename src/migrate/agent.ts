@@ -163,7 +163,10 @@ export interface Agent extends HandoverCalls {
   beginSource(args: MoveCommand): Promise<void>
   /** Bytes changed since the snapshot, estimated. */
   changedBytes(args: MoveCommand & { snapshot: string }): Promise<number>
-  /** `final`: its identity is journaled in the record for the unchanged proof. */
+  /**
+   * `final`: its identity is journaled in the record for the unchanged proof. @throws TIMED_OUT with `pending` among its details: taken, not whole yet;
+   * to be asked again
+   */
   snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord>
   dropSnapshot(args: MoveCommand & { name: string }): Promise<void>
   send(args: MoveCommand & SendArgs): Promise<void>
@@ -179,10 +182,11 @@ export interface Agent extends HandoverCalls {
   /**
    * Kill, unmount, unchanged proof, then `released`. `changed`: something was written after S, back to delta. A released source
    * that hears no more from the control role settles the move with the target alone, which is why it is told who that is.
-   * `proveOnly`: all but the last, for a group, whose volumes are released when all of them are proven.
+   * `proveOnly`: all but the last, for a group, whose volumes are released when all of them are proven. `quick`: rather `changed` than reading all of
+   * the volume while the writers wait.
    */
   release(
-    args: MoveCommand & { snapshot: string; targetHostId: HostId; proveOnly?: boolean },
+    args: MoveCommand & { snapshot: string; targetHostId: HostId; proveOnly?: boolean; quick?: boolean },
   ): Promise<{ changed: boolean }>
   /** sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. */
   undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void>

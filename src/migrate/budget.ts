@@ -1,13 +1,21 @@
 import { DroverError } from '../domain/errors.ts'
 import { later } from '../lib/clock.ts'
-import { type DowntimeModel, forecastAfterMs, isStoppedPhase, learnDowntime, pastMoves } from './forecast.ts'
+import {
+  type DowntimeModel,
+  forecastAfterMs,
+  isStoppedPhase,
+  learnDowntime,
+  ofSnapshots,
+  pastMoves,
+} from './forecast.ts'
 import type { MoveContext } from './move-context.ts'
 
 /** What is known now of the downtime that this move will cost. */
 export const downtimeModel = async (context: MoveContext): Promise<DowntimeModel> => {
   const { move, parts } = context
   context.past ??= await pastMoves(parts.store, move.volumeId)
-  return learnDowntime(move, context.past, move.rounds)
+  const model = learnDowntime(move, context.past, move.rounds)
+  return context.stream === 'snapshot' ? ofSnapshots(model) : model
 }
 
 /** What the move was allowed, and has to keep. Null: there is nothing to watch. */

@@ -13,6 +13,8 @@ export const isStoppedPhase = (phase: Phase): phase is StoppedPhase =>
 export interface DowntimeModel {
   readonly fixedMs: Readonly<Record<StoppedPhase, number>>
   readonly msPerByte: number
+  /** No move was seen to learn from. */
+  readonly isAssumed?: true
 }
 
 /** What a link of this cluster carries, cautiously, before anything was measured. */
@@ -67,7 +69,21 @@ export const learnDowntime = (
   const fixedMs = Object.fromEntries(
     stoppedPhases.map((phase) => [phase, median(shares.map((share) => share[phase])) ?? assumedMs[phase]]),
   ) as DowntimeModel['fixedMs']
-  return { fixedMs, msPerByte }
+  return chosen.length === 0 ? { fixedMs, msPerByte, isAssumed: true } : { fixedMs, msPerByte }
+}
+
+/** EC2 takes some seconds to end a snapshot, and some to make a volume of one and to attach it; before any move was seen. */
+const assumedSnapshotMs = 5_000
+const assumedVolumeMs = 10_000
+
+/** By snapshots that the storage keeps nothing is sent, but it takes its time. */
+export const ofSnapshots = (model: DowntimeModel): DowntimeModel => {
+  if (model.isAssumed !== true) return model
+  const { delta, verify } = model.fixedMs
+  return {
+    ...model,
+    fixedMs: { ...model.fixedMs, delta: delta + assumedSnapshotMs, verify: verify + assumedVolumeMs },
+  }
 }
 
 /** What there is to learn from: this volume's moves, then those of others; newest first. */

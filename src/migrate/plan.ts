@@ -2,7 +2,8 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { MoveForecast, MoveRequest } from '../domain/move.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
-import { assumedBytesPerSecond, type DowntimeModel, forecastDowntimeMs } from './forecast.ts'
+import { type CloudUse, cloudUseOf } from './cloud-use.ts'
+import { assumedBytesPerSecond, type DowntimeModel, forecastDowntimeMs, ofSnapshots } from './forecast.ts'
 import { canHandOver } from './handover/handover-plan.ts'
 import { nestedError } from './source-side.ts'
 import { identityFor, type StreamKind, streamKindOf } from './stream-kind.ts'
@@ -11,6 +12,8 @@ export interface Plan {
   readonly strategy: `${StreamKind}-${'full' | 'incremental'}` | 'handover'
   readonly base: SnapshotRecord | null
   readonly forecast: MoveForecast
+  /** Null: nobody asks money for it. */
+  readonly cloud: CloudUse | null
 }
 
 export interface PlanInput {
@@ -83,7 +86,8 @@ export const makePlan = (input: PlanInput): Plan => {
   checkCarry(input)
   if (input.isOfGroup !== true && canHandOver(source, target, request)) {
     const downtimeMs = forecastDowntimeMs(input.downtime, 0)
-    return { strategy: 'handover', base: null, forecast: { bytes: 0, ms: fixedMs + downtimeMs, downtimeMs } }
+    const forecast = { bytes: 0, ms: fixedMs + downtimeMs, downtimeMs }
+    return { strategy: 'handover', base: null, forecast, cloud: cloudUseOf('handover', 0) }
   }
   const kind = checkStream(input)
   const base = commonBase(source, target)
@@ -96,15 +100,19 @@ export const makePlan = (input: PlanInput): Plan => {
       { details: { neededBytes, freeBytes: target.pool.freeBytes } },
     )
   }
-  const rate = Math.min(assumedBytesPerSecond, request.bwlimitBytes ?? Number.POSITIVE_INFINITY)
+  const limit = kind === 'snapshot' ? undefined : request.bwlimitBytes
+  const rate = Math.min(assumedBytesPerSecond, limit ?? Number.POSITIVE_INFINITY)
+  const model = kind === 'snapshot' ? ofSnapshots(input.downtime) : input.downtime
+  const downtimeMs = forecastDowntimeMs(model, Math.min(bytes, 4 * 2 ** 20))
   return {
     strategy: `${kind}-${base === null ? 'full' : 'incremental'}`,
     base,
     forecast: {
       bytes,
-      ms: Math.round((bytes / rate) * 1000 + fixedMs),
-      downtimeMs: forecastDowntimeMs(input.downtime, Math.min(bytes, 4 * 2 ** 20)),
+      ms: Math.round((bytes / rate) * 1000 + fixedMs + (kind === 'snapshot' ? downtimeMs : 0)),
+      downtimeMs,
     },
+    cloud: cloudUseOf(kind, bytes, source.usedBytes, source.snapshotPlace !== target.snapshotPlace),
   }
 }
 

@@ -3,6 +3,7 @@ import type { Round } from '../domain/move.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
 import { openSession, type Shipment, ship } from './shipping.ts'
+import { whilePending } from './while-pending.ts'
 
 /**
  * Takes snapshot number `index` of the move and ships it: incrementally from `base` when both ends hold that. One that
@@ -12,14 +13,10 @@ export const shipRound = async (
   context: MoveContext,
   options: Omit<Shipment, 'name'>,
 ): Promise<{ snapshot: SnapshotRecord; round: Round }> => {
-  const { source, command, parts } = context
-  const { index, base, final } = options
+  const { command, parts } = context
+  const { index, base } = options
   const name = `${moveSnapshotPrefix(command)}${index}`
-  // The target can make ready without the snapshot. Should that fail, undoing the move ends the session that waits there.
-  const [snapshot, opened] = await Promise.all([
-    source.snapshot({ ...command, name, final }),
-    openSession(context, options),
-  ])
+  const [snapshot, opened] = await beginRound(context, options, name)
   const started = parts.clock.monotonic()
   const { bytes, wireBytes, resentBytes, reconnects } = await ship(context, { ...options, name }, snapshot, opened)
   context.lastShipped = snapshot
@@ -30,4 +27,14 @@ export const shipRound = async (
   const more = reconnects === 0 ? {} : { reconnects, resentBytes }
   await parts.emit('move.round', eventData(context, { round: index + 1, bytes, ms, base: round.base, ...more }))
   return { snapshot, round }
+}
+
+const beginRound = async (context: MoveContext, options: Omit<Shipment, 'name'>, name: string) => {
+  const { source, command } = context
+  const { final } = options
+  const take = () => whilePending(context, final, () => source.snapshot({ ...command, name, final }))
+  // A cloud takes longer to end one than a session waits, and nothing has to be made ready where only names are sent.
+  if (context.stream === 'snapshot') return [await take(), await openSession(context, options)] as const
+  // The target can make ready without the snapshot. Should that fail, undoing the move ends the session that waits there.
+  return Promise.all([take(), openSession(context, options)])
 }

@@ -6,10 +6,15 @@ import { DroverError } from '../domain/errors.ts'
 import type { Held } from '../volumes/host.ts'
 import type { MoveCommand, SendArgs } from './agent.ts'
 import type { Conduit } from './conduit.ts'
+import { sharingOf } from './stream-kind.ts'
 
 /** The command that writes a snapshot's stream, native or file by file. */
 export const sendConduit = async ({ backend, record }: Held, args: MoveCommand & SendArgs): Promise<Conduit> => {
   const { volumeId, snapshot: name, base: baseName, streamVersion } = args
+  if (args.stream === 'snapshot') {
+    const argv = await sharingOf(backend).sendCommand(volumeId, name)
+    return (use) => use(argv)
+  }
   if (args.stream !== 'tree') {
     if (backend.streams === undefined) throw new DroverError('INTERNAL', `pool ${backend.spec.text} gives no streams`)
     const { resumeToken: token } = args

@@ -3,7 +3,8 @@ import type { SnapshotRecord } from '../domain/dataset.ts'
 import { asDroverError, DroverError, hasCode } from '../domain/errors.ts'
 import type { TransferStatus } from './agent.ts'
 import { eventData, type MoveContext } from './move-context.ts'
-import { identityFor, type StreamKind } from './stream-kind.ts'
+import { baseIdentityFor, identityFor, type StreamKind } from './stream-kind.ts'
+import { whilePending } from './while-pending.ts'
 
 /** A snapshot on its way to the target. */
 export interface Shipment {
@@ -52,7 +53,7 @@ export const openSession = async (
   const { dataAddress, streamVersion, resumeToken } = await target.receive({
     ...{ ...command, sessionId, sourceHostId: context.sourceHost.id, plain, ticket },
     stream,
-    baseUuid: base === null ? null : identityFor(stream, base),
+    baseUuid: baseIdentityFor(stream, base),
     ...(resumes === null ? {} : { resumes: identityFor(stream, resumes) }),
     patienceMs: patienceMs(final),
   })
@@ -152,9 +153,11 @@ const shipOnce = async (
   await checkDigest(context, sessionId, status.digest, final)
   const received = {
     ...{ sessionId, name, stream, streamUuid: identityFor(stream, snapshot) },
-    baseUuid: base === null ? null : identityFor(stream, base),
+    baseUuid: baseIdentityFor(stream, base),
   }
-  await patiently(context, final, () => target.received({ ...command, ...received }))
+  await whilePending(context, final, () =>
+    patiently(context, final, () => target.received({ ...command, ...received })),
+  )
   return status
 }
 
@@ -245,7 +248,7 @@ const otherEnd = async (ask: () => Promise<TransferStatus>): Promise<{ error: st
 }
 
 /** So long the receiving command may still work when all has been sent. What came file by file is then read and proved. */
-const finishMs: Readonly<Record<StreamKind, number>> = { native: 60_000, tree: 24 * 3_600_000 }
+const finishMs: Readonly<Record<StreamKind, number>> = { native: 60_000, snapshot: 60_000, tree: 24 * 3_600_000 }
 const finishWaitMs = 5_000
 
 const checkDigest = async (

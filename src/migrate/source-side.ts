@@ -24,6 +24,8 @@ import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } fro
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
 const unmountPatienceMs = 1_000
+/** So long one call waits for a snapshot that the storage has not ended. */
+const pendingPatienceMs = 20_000
 
 /** Of a host there is one, whichever of its pools a source is about. */
 export interface SharedBySources {
@@ -131,16 +133,17 @@ export class SourceSide {
     return backend.snapshots.changedBytes(args.volumeId, since)
   }
 
-  snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
+  /** @throws TIMED_OUT with `pending`: it was taken, and the storage has not ended it yet; asked again it goes on with that */
+  async snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
+    const signal = this.#interrupts.signal(args.moveId)
+    const taken = await exclusively(this.#host, args, async () => {
+      const { facet } = await this.#snapshotting(args)
+      return facet.take === undefined ? null : facet.take(args.volumeId, args.name, signal)
+    })
+    // Without the lock: neither a mount nor an undo waits for a cloud.
+    if (taken !== null && !(await taken.isWhole(pendingPatienceMs))) throw pendingSnapshot(args)
     return exclusively(this.#host, args, async () => {
-      const held = await heldIn(
-        this.#host,
-        args,
-        ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)),
-      )
-      if (args.final) refuseEarlierSnapshot({ ...args, snapshot: args.name }, held.record)
-      const facet = held.backend.snapshots
-      if (facet === undefined) throw new DroverError('INTERNAL', `pool ${held.backend.spec.text} has no snapshots`)
+      const { held, facet } = await this.#snapshotting(args)
       const snapshot = await facet.create(args.volumeId, args.name, 'move')
       await write(held, {
         snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
@@ -148,6 +151,18 @@ export class SourceSide {
       })
       return snapshot
     })
+  }
+
+  async #snapshotting(args: MoveCommand & { name: string; final: boolean }) {
+    const held = await heldIn(
+      this.#host,
+      args,
+      ...(args.final ? (['sealed'] as const) : (['owner', 'sealed'] as const)),
+    )
+    if (args.final) refuseEarlierSnapshot({ ...args, snapshot: args.name }, held.record)
+    const facet = held.backend.snapshots
+    if (facet === undefined) throw new DroverError('INTERNAL', `pool ${held.backend.spec.text} has no snapshots`)
+    return { held, facet }
   }
 
   dropSnapshot(args: MoveCommand & { name: string }): Promise<void> {
@@ -246,7 +261,7 @@ export class SourceSide {
       await awaitNoMounts(this.#host, this.#host.clock, held, mountsGoneTimeoutMs, signal)
       await unmountOurs(this.#host, held, unmountPatienceMs)
       await proveUnused(this.#host, held)
-      if (!(await this.#unchanged(held, args.snapshot))) return { changed: true }
+      if (!(await this.#unchanged(held, args))) return { changed: true }
       if (args.proveOnly) return { changed: false }
       await write(held, { role: 'released', seen: Math.max(held.record.seen, args.epoch) })
       return { changed: false }
@@ -277,7 +292,8 @@ export class SourceSide {
   async retire(args: RetireArgs): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return
     await retire(this.#parts, args)
-    this.#interrupts.forget(args.moveId)
+    // A late call of it may still wait for something.
+    this.#interrupts.interrupt(args.moveId)
   }
 
   /**
@@ -335,13 +351,22 @@ export class SourceSide {
   }
 
   /** The live dataset is as it was at S, which was taken of it under this very seal. */
-  async #unchanged(held: Held, snapshot: string): Promise<boolean> {
+  async #unchanged(held: Held, { snapshot, quick = false }: ReleaseArgs): Promise<boolean> {
     const { record, backend } = held
     if (record.snapshot === snapshot && isHandover(snapshot)) return letGo(held).then(() => true)
     if (record.snapshot !== snapshot || backend.snapshots === undefined) return false
-    return backend.snapshots.unchangedSince(record.volumeId, snapshot)
+    return backend.snapshots.unchangedSince(record.volumeId, snapshot, { quick })
   }
 }
+
+const pendingSnapshot = ({ volumeName, name }: { volumeName: string; name: string }): DroverError =>
+  new DroverError(
+    'TIMED_OUT',
+    `snapshot ${name} of volume ${volumeName} was taken, and its storage has not ended it yet`,
+    {
+      details: { pending: true },
+    },
+  )
 
 type QuiesceArgs = Parameters<Agent['quiesce']>[0]
 type ReleaseArgs = Parameters<Agent['release']>[0]

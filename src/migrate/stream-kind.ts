@@ -1,16 +1,20 @@
-import type { Backend, TreeFacet } from '../backends/backend.ts'
+import type { Backend, SharedSnapshotFacet, TreeFacet } from '../backends/backend.ts'
 import { type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
 import { asDroverError, DroverError } from '../domain/errors.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
 
-/** `native`: as the pools themselves send and receive; `tree`: file by file, between pools of different kinds. */
-export type StreamKind = 'native' | 'tree'
+/**
+ * `native`: as the pools themselves send and receive; `tree`: file by file, between pools of different kinds; `snapshot`: nothing but the name of one
+ * that the storage keeps where both pools find it.
+ */
+export type StreamKind = 'native' | 'tree' | 'snapshot'
 
-/** The native one wherever both pools have it; null: they have none in common. */
+/** What is not sent at all is the quickest, then the native one wherever both pools have it; null: they have none in common. */
 export const streamKindOf = (
-  source: Pick<SourceObservation, 'streamFormat' | 'trees'>,
-  target: Pick<TargetReport, 'streamFormat' | 'trees'>,
+  source: Pick<SourceObservation, 'streamFormat' | 'trees' | 'sharedSnapshots'>,
+  target: Pick<TargetReport, 'streamFormat' | 'trees' | 'sharedSnapshots'>,
 ): StreamKind | null => {
+  if (source.sharedSnapshots !== undefined && source.sharedSnapshots === target.sharedSnapshots) return 'snapshot'
   if (source.streamFormat !== null && source.streamFormat === target.streamFormat) return 'native'
   return source.trees !== undefined && target.trees !== undefined ? 'tree' : null
 }
@@ -18,6 +22,10 @@ export const streamKindOf = (
 /** What both ends know a snapshot by. */
 export const identityFor = (kind: StreamKind, snapshot: SnapshotRecord): string =>
   kind === 'tree' ? treeIdentity(snapshot) : snapshot.streamUuid
+
+/** What the stream of a snapshot goes upon at the target; null: it is whole, as all are that are only told of. */
+export const baseIdentityFor = (kind: StreamKind, base: SnapshotRecord | null): string | null =>
+  base === null || kind === 'snapshot' ? null : identityFor(kind, base)
 
 /** Whether a host's pool sends and receives trees: left out, it does not; with a problem it would, but for that. */
 export interface TreeReadiness {
@@ -28,17 +36,29 @@ export interface Readiness {
   readonly trees?: TreeReadiness
   /** Pools of which this is the same reach the same storage: a volume can go from one to the other without being copied. */
   readonly handover?: string
+  /** Pools of which this is the same find each other's snapshots: only their names need be sent. */
+  readonly sharedSnapshots?: string
+  /** Where it keeps them: to another place they are copied. */
+  readonly snapshotPlace?: string
 }
 
 export const readinessOf = async (backend: Backend): Promise<Readiness> => ({
   ...(await treeReadiness(backend)),
   ...(await handoverReadiness(backend)),
+  ...(await sharingReadiness(backend)),
 })
 
 const handoverReadiness = async ({ handover }: Backend): Promise<Pick<Readiness, 'handover'>> => {
   // Who cannot say copies.
   const reach = await handover?.reach().catch(() => undefined)
   return reach === undefined ? {} : { handover: reach }
+}
+
+const sharingReadiness = async ({
+  sharedSnapshots,
+}: Backend): Promise<Pick<Readiness, 'sharedSnapshots' | 'snapshotPlace'>> => {
+  const found = await sharedSnapshots?.reach().catch(() => undefined)
+  return found === undefined ? {} : { sharedSnapshots: found.reach, snapshotPlace: found.place }
 }
 
 export const treeReadiness = async ({ trees }: Backend): Promise<{ trees?: TreeReadiness }> => {
@@ -50,6 +70,11 @@ export const treeReadiness = async ({ trees }: Backend): Promise<{ trees?: TreeR
     // Moves that need no trees are not held up by it.
     return { trees: { problem: asDroverError(error).message } }
   }
+}
+
+export const sharingOf = (backend: Backend): SharedSnapshotFacet => {
+  if (backend.sharedSnapshots !== undefined) return backend.sharedSnapshots
+  throw new DroverError('INTERNAL', `pool ${backend.spec.text} finds no snapshots of other pools`)
 }
 
 export const treesOf = (backend: Backend): TreeFacet => {

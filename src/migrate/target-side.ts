@@ -11,9 +11,16 @@ import { datasetOf } from '../volumes/lifecycle.ts'
 import type { MoveCommand, PreparedContainer, ReceiveArgs, TargetReport } from './agent.ts'
 import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
-import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
+import {
+  dropMoveSnapshots,
+  dropSnapshots,
+  intactOf,
+  lateSnapshot,
+  moveSnapshotPrefix,
+  refuseEarlierSnapshot,
+} from './move-snapshots.ts'
 import { checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
-import { identityFor, readinessOf, type StreamKind, treesOf } from './stream-kind.ts'
+import { identityFor, readinessOf, type StreamKind, sharingOf, treesOf } from './stream-kind.ts'
 import { TargetContainers } from './target-containers.ts'
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
@@ -130,6 +137,10 @@ export class TargetSide {
     return exclusively(this.#host, args, async () => {
       const held = await heldIn(this.#host, args, 'receiving')
       if (args.stream === 'tree') return { conduit: await this.#prepareTree(args, held) }
+      if (args.stream === 'snapshot') {
+        const argv = await sharingOf(held.backend).prepareReceive(args.volumeId, partialName(args))
+        return { conduit: (use) => use(argv) }
+      }
       const streams = streamsOf(held.backend)
       const { volumeId, baseUuid = null, resumes: streamUuid } = args
       const resumed =
@@ -176,14 +187,24 @@ export class TargetSide {
       if (known !== undefined) return known
       // First: what has got its name is what the next try finds, whatever that goes upon.
       if (args.baseUuid !== null) await this.#proveBase(held, args.baseUuid, stream)
-      const snapshot = await (stream === 'tree' ? this.#finishTree(args, held) : this.#finishNative(args, held))
-      await write(held, { snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot] })
+      const snapshot = await this.#finish(stream, args, held)
+      const recorded = await write(held, {
+        snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
+      })
+      // Nothing goes upon those before, and the source removes them.
+      if (stream === 'snapshot') await dropSnapshots(recorded, (each) => isOfMove(args, each) && each !== snapshot)
       return snapshot
     })
   }
 
-  #finishNative(args: MoveCommand & { name: string; streamUuid: string }, { backend }: Held): Promise<SnapshotRecord> {
-    return streamsOf(backend).finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
+  #finish(
+    stream: StreamKind,
+    args: MoveCommand & { name: string; streamUuid: string },
+    held: Held,
+  ): Promise<SnapshotRecord> {
+    if (stream === 'tree') return this.#finishTree(args, held)
+    const facet = stream === 'snapshot' ? sharingOf(held.backend) : streamsOf(held.backend)
+    return facet.finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
   }
 
   async #finishTree(args: MoveCommand & { name: string; streamUuid: string }, held: Held): Promise<SnapshotRecord> {
@@ -343,6 +364,9 @@ export class TargetSide {
     }
   }
 }
+
+const isOfMove = (command: MoveCommand, { name }: SnapshotRecord): boolean =>
+  name.startsWith(moveSnapshotPrefix(command))
 
 type ReceiveOrder = Partial<Pick<ReceiveArgs, 'baseUuid' | 'stream' | 'resumes'>>
 

@@ -20,6 +20,6 @@ export class DescribedDisks extends NoDisks {
     const at = Volumes[0]?.Attachments?.find(({ InstanceId }) => InstanceId === this.#instanceId)
     if (at === undefined || at.State === 'attaching') return null
     const sizeBytes = (Volumes[0]?.Size ?? 0) * this.#unitBytes
-    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, sequence: null, written: '' }
+    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, sequence: null, written: '', counts: null }
   }
 }

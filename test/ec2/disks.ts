@@ -12,6 +12,8 @@ export interface Disks {
   /** False: the instance still uses it. */
   detach(volumeId: string, instanceId: string): Promise<boolean>
   drop(id: string): Promise<void>
+  /** By so many bytes a snapshot differs from an earlier one, or from nothing. */
+  changed(snapshotId: string, earlierId: string | null): Promise<number>
   /** Of a snapshot. */
   blocks(snapshotId: string): Promise<BlockChecksums>
   readBlock(snapshotId: string, index: number): Promise<Buffer>
@@ -29,6 +31,7 @@ export const noDisks: Disks = {
   attach: nothing,
   detach: async () => true,
   drop: nothing,
+  changed: async () => 0,
   blocks: async () => new Map(),
   readBlock: async () => Buffer.alloc(blockBytes),
   start: nothing,

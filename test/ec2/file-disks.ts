@@ -4,6 +4,7 @@ import { fileExtents } from '../../src/lib/file-extents.ts'
 import { isErrno } from '../../src/lib/files.ts'
 import { sh } from '../support/loop-btrfs.ts'
 import { type BlockChecksums, blockBytes, checksumsIn } from './blocks.ts'
+import { changedBytes } from './changed-bytes.ts'
 import { type Disks, noDisks } from './disks.ts'
 
 /** Volumes and snapshots as sparse files in a directory; nobody attaches them. */
@@ -43,6 +44,7 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
       known.delete(id)
       await rm(path(id), { force: true })
     },
+    changed: (snapshotId, earlierId) => changedBytes(path(snapshotId), earlierId === null ? null : path(earlierId)),
     blocks: (snapshotId) => {
       const found = known.get(snapshotId) ?? checksums(snapshotId)
       known.set(snapshotId, found)

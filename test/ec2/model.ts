@@ -39,6 +39,8 @@ export interface Snapshot {
   readonly size: number
   readonly ownerId: string
   readonly lineage: string
+  /** Of what was copied from another region. */
+  readonly copiedLineage?: string
   readonly tags: Tags
   readonly startedAt: string
 }
@@ -62,6 +64,8 @@ export interface Times {
   readonly detach: number
   readonly delete: number
   readonly snapshot: number
+  /** Of each MiB that differs from the snapshot before, more. */
+  readonly snapshotMib: number
   readonly modify: number
   /** The most that a describe lags behind. */
   readonly lag: number
@@ -72,8 +76,11 @@ export interface Times {
   readonly minute: number
 }
 
+/** One region. */
 export interface World {
   readonly region: string
+  /** All of them, this one too. */
+  readonly regions: ReadonlyMap<string, World>
   readonly account: string
   readonly zones: readonly string[]
   /** Instances and their zones. */

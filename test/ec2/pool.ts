@@ -26,13 +26,15 @@ export const fastClock = (times: number): Clock => ({
 
 const minute = 60_000
 
-const clients = new WeakMap<Ec2Server, Promise<Ec2>>()
+const clients = new WeakMap<Ec2Server, Map<string, Promise<Ec2>>>()
 const directClients = new WeakMap<Ec2Server, Promise<Ebs>>()
 
-/** One for all who use the server, as a new one takes longer than most tests. */
+/** One a region for all who use the server, as a new one takes longer than most tests. */
 const clientOf = (server: Ec2Server) => (region: string) => {
-  const known = clients.get(server) ?? connectEc2({ region, endpoint: server.endpoint })
-  clients.set(server, known)
+  const regions = clients.get(server) ?? new Map<string, Promise<Ec2>>()
+  clients.set(server, regions)
+  const known = regions.get(region) ?? connectEc2({ region, endpoint: server.endpoint })
+  regions.set(region, known)
   return known
 }
 

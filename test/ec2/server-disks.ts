@@ -18,6 +18,6 @@ export class ServerDisks extends NoDisks {
     const attachment = volume?.attachment
     if (volume == null || attachment?.instanceId !== this.#instanceId || attachment.state === 'attaching') return null
     const sizeBytes = volume.size * this.#server.world.unitBytes
-    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, sequence: null, written: '' }
+    return { path: `/dev/${volumeId}`, device: '0:0', sizeBytes, sequence: null, written: '', counts: null }
   }
 }

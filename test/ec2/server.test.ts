@@ -2,7 +2,7 @@ import { EC2 } from '@aws-sdk/client-ec2'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { instanceIdentity } from '../../src/lib/instance-metadata.ts'
 import { plantForeign } from './foreign.ts'
-import { type Ec2Options, Ec2Server, elsewhere, here } from './server.ts'
+import { abroad, type Ec2Options, Ec2Server, elsewhere, here } from './server.ts'
 
 let server: Ec2Server
 let ec2: EC2
@@ -195,4 +195,37 @@ test('metadata: by version 2 only', async () => {
   const { endpoint } = server
   await server.close()
   await expect(instanceIdentity(endpoint)).rejects.toMatchObject({ code: 'BAD_CONFIG' })
+})
+
+describe('another region', () => {
+  const credentials = { accessKeyId: 'AKIATEST', secretAccessKey: 'secret' }
+  const clientOf = (region: string) => new EC2({ region, endpoint: server.endpoint, maxAttempts: 1, credentials })
+
+  test('has volumes and snapshots of its own; a whole snapshot is copied there, its tags are not', async () => {
+    const there = clientOf(abroad.region)
+    Object.assign(server.world.times, { snapshot: 200 })
+    const { SnapshotId = '' } = await ec2.createSnapshot({ VolumeId: await made() })
+    const copy = { SourceRegion: here.region, SourceSnapshotId: SnapshotId }
+    await expect(there.copySnapshot(copy)).rejects.toEqual(refused('IncorrectState'))
+    await expect.poll(async () => (await snapshot(SnapshotId))?.State).toBe('completed')
+    await expect(there.describeSnapshots({ SnapshotIds: [SnapshotId] })).rejects.toEqual(
+      refused('InvalidSnapshot.NotFound'),
+    )
+    await expect(there.createVolume(asked)).rejects.toEqual(refused('InvalidZone.NotFound'))
+    const Tags = [{ Key: 'a', Value: 'b' }]
+    const copied = await there.copySnapshot({ ...copy, TagSpecifications: [{ ResourceType: 'snapshot', Tags }] })
+    const seen = async () => (await there.describeSnapshots({ SnapshotIds: [copied.SnapshotId ?? ''] })).Snapshots?.[0]
+    expect(await seen()).toMatchObject({ State: 'pending', Tags, VolumeSize: 10 })
+    await expect.poll(async () => (await seen())?.State).toBe('completed')
+    await expect(there.copySnapshot({ ...copy, KmsKeyId: 'key' })).rejects.toEqual(
+      refused('InvalidParameterDependency'),
+    )
+    await expect(there.copySnapshot({ ...copy, SourceRegion: 'eu-none-1' })).rejects.toEqual(
+      refused('InvalidParameterValue'),
+    )
+    there.destroy()
+    const nowhere = clientOf('eu-none-1')
+    await expect(nowhere.describeVolumes({})).rejects.toEqual(refused('AuthFailure'))
+    nowhere.destroy()
+  })
 })

@@ -7,7 +7,7 @@ import { type Disks, noDisks } from './disks.ts'
 import { Faults } from './faults.ts'
 import { InstanceMetadata } from './metadata.ts'
 import { mustSnapshot, newId, type Snapshot, type Tags, type Times, type Volume, type World } from './model.ts'
-import { createSnapshot, deleteSnapshot, describeSnapshots } from './snapshots.ts'
+import { copySnapshot, createSnapshot, deleteSnapshot, describeSnapshots } from './snapshots.ts'
 import { createTags } from './tags.ts'
 import { Throttle } from './throttle.ts'
 import { Versioned } from './versioned.ts'
@@ -20,7 +20,7 @@ const actions: Readonly<Record<string, Act>> = {
   ...{ CreateVolume: createVolume, DeleteVolume: deleteVolume, DescribeVolumes: describeVolumes },
   ...{ ModifyVolume: modifyVolume, AttachVolume: attachVolume, DetachVolume: detachVolume },
   ...{ CreateSnapshot: createSnapshot, DeleteSnapshot: deleteSnapshot, DescribeSnapshots: describeSnapshots },
-  CreateTags: createTags,
+  ...{ CopySnapshot: copySnapshot, CreateTags: createTags },
 }
 
 export interface Ec2Options {
@@ -51,6 +51,7 @@ const quick: Times = {
   detach: 5,
   delete: 5,
   snapshot: 10,
+  snapshotMib: 0,
   modify: 5,
   lag: 10,
   blockToken: 600_000,
@@ -69,6 +70,8 @@ export const here = {
 /** Another one in the same zone. */
 export const beside = { ...here, instanceId: 'i-0aaaaaaaaaaaaaaaa' }
 export const elsewhere = { instanceId: 'i-0fedcba9876543210', zone: 'eu-test-1b' }
+/** In another region. */
+export const abroad = { ...here, instanceId: 'i-0bbbbbbbbbbbbbbbb', zone: 'eu-test-2a', region: 'eu-test-2' }
 
 /**
  * EC2 as far as volumes go, on a port of this machine, for the real SDK: states that take time, one attachment, one zone, client tokens, describes
@@ -76,6 +79,8 @@ export const elsewhere = { instanceId: 'i-0fedcba9876543210', zone: 'eu-test-1b'
  */
 export class Ec2Server {
   readonly world: World
+  /** The other region. */
+  readonly abroad: World
   readonly journal: Entry[] = []
   readonly #server: Server
   readonly #metadata = new InstanceMetadata(() => here)
@@ -90,17 +95,26 @@ export class Ec2Server {
     const now = () => performance.now()
     this.#listensAt = options.address ?? '127.0.0.1'
     this.#throttle = options.throttle === undefined ? null : new Throttle(options.throttle, now)
-    this.world = {
-      ...{ region: here.region, account: here.account, zones: [here.zone, elsewhere.zone] },
-      instances: new Map([here, beside, elsewhere].map(({ instanceId, zone }) => [instanceId, zone])),
-      ...{ volumes: new Versioned<Volume>(now), snapshots: new Versioned<Snapshot>(now), tokens: new Map() },
-      ...{ startTokens: new Map(), writings: new Map() },
+    const regions = new Map<string, World>()
+    const shared = {
+      ...{ account: here.account, regions, faults: new Faults(), disks: options.disks ?? noDisks, now },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
       quotas: { storage: 51_200, attachments: 28, blocksAPage: 10_000, ...options.quotas },
-      ...{ disks: options.disks ?? noDisks, faults: new Faults(), stuck: new Set(), now },
       random: options.random ?? Math.random,
-      later: (ms, work) => this.#later(ms, work),
+      later: (ms: number, work: () => void | Promise<void>) => this.#later(ms, work),
     }
+    const regionOf = (region: string, instances: readonly { instanceId: string; zone: string }[]): World => {
+      const world: World = {
+        ...{ ...shared, region, zones: [...new Set(instances.map(({ zone }) => zone))], stuck: new Set() },
+        instances: new Map(instances.map(({ instanceId, zone }) => [instanceId, zone])),
+        ...{ volumes: new Versioned<Volume>(now), snapshots: new Versioned<Snapshot>(now), tokens: new Map() },
+        ...{ startTokens: new Map(), writings: new Map() },
+      }
+      regions.set(region, world)
+      return world
+    }
+    this.world = regionOf(here.region, [here, beside, elsewhere])
+    this.abroad = regionOf(abroad.region, [abroad])
     const { directThrottle } = options
     this.#direct = new DirectApi(this.world, this.journal, directThrottle ? new Throttle(directThrottle, now) : null)
     this.#server = createServer((request, response) => void this.#serve(request, response))
@@ -217,9 +231,10 @@ export class Ec2Server {
   }
 
   async #act(request: IncomingMessage, action: string, parameters: Parameters): Promise<Record<string, Answer>> {
-    const scope = `/${this.world.region}/ec2/aws4_request`
-    const signed = request.headers.authorization ?? ''
-    if (!signed.startsWith('AWS4-HMAC-SHA256 Credential=') || !signed.includes(scope)) {
+    const scope = /^AWS4-HMAC-SHA256 Credential=[^/]+\/\d+\/([^/]+)\/ec2\/aws4_request,/
+    const region = scope.exec(request.headers.authorization ?? '')?.[1] ?? ''
+    const world = this.world.regions.get(region)
+    if (world === undefined) {
       throw new Ec2Error('AuthFailure', 'AWS was not able to validate the provided access credentials', 401)
     }
     this.#throttle?.take()
@@ -229,7 +244,7 @@ export class Ec2Server {
     if (parameters.text('DryRun') === 'true') {
       throw new Ec2Error('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.', 412)
     }
-    return act(this.world, parameters)
+    return act(world, parameters)
   }
 
   #later(ms: number, work: () => void | Promise<void>): void {

@@ -21,13 +21,65 @@ export const createSnapshot = async (world: World, parameters: Parameters): Prom
     lineage: volume.lineage,
     ...{ tags: tagsFor(parameters, 'snapshot'), startedAt: new Date().toISOString() },
   }
+  const earlier = world.snapshots.all().findLast(({ lineage }) => lineage === volume.lineage) ?? null
   await world.disks.capture(volume.id, snapshot.id)
   world.snapshots.put(snapshot.id, snapshot)
-  world.later(world.times.snapshot, () => {
-    const now = world.snapshots.get(snapshot.id)
-    if (now !== null) world.snapshots.put(snapshot.id, { ...now, state: 'completed' })
-  })
+  completeLater(world, snapshot, earlier)
   return asAnswer(snapshot)
+}
+
+/** Of a volume that a copy shows AWS tells an id that means nothing. */
+const volumeOfCopies = 'vol-ffffffffffffffff0'
+const mostCopies = 20
+
+/** Of a whole one, from another region too. Tags do not come along, and there are no client tokens for it. */
+export const copySnapshot = async (world: World, parameters: Parameters): Promise<Record<string, Answer>> => {
+  const region = parameters.must('SourceRegion')
+  const source = world.regions.get(region)
+  if (source === undefined) {
+    throw new Ec2Error('InvalidParameterValue', `Value (${region}) for parameter sourceRegion is invalid.`)
+  }
+  const original = mustSnapshot(source, parameters.must('SourceSnapshotId'))
+  if (original.state !== 'completed') {
+    throw new Ec2Error('IncorrectState', `The snapshot '${original.id}' is not 'completed'.`)
+  }
+  if (parameters.text('KmsKeyId') !== null && parameters.text('Encrypted') !== 'true') {
+    const text = 'The parameter KmsKeyId requires the parameter Encrypted to be set.'
+    throw new Ec2Error('InvalidParameterDependency', text)
+  }
+  const copies = world.snapshots.all().filter(({ copiedLineage }) => copiedLineage !== undefined)
+  if (copies.filter(({ state }) => state === 'pending').length >= mostCopies) {
+    throw new Ec2Error('ResourceLimitExceeded', 'Too many snapshot copies in progress. The limit is 20.')
+  }
+  const earlier = copies.findLast(
+    ({ copiedLineage, state }) => copiedLineage === original.lineage && state === 'completed',
+  )
+  const id = newId('snap')
+  const snapshot: Snapshot = {
+    ...{ id, volumeId: volumeOfCopies, state: 'pending', size: original.size, ownerId: world.account },
+    ...{ lineage: id, copiedLineage: original.lineage },
+    ...{ tags: tagsFor(parameters, 'snapshot'), startedAt: new Date().toISOString() },
+  }
+  await world.disks.capture(original.id, id)
+  world.snapshots.put(id, snapshot)
+  completeLater(world, snapshot, earlier ?? null)
+  return { snapshotId: id, tagSet: tagSet(snapshot.tags) }
+}
+
+/** What differs from the one before takes its time. */
+const completeLater = (world: World, { id }: Snapshot, earlier: Snapshot | null): void => {
+  const complete = () => {
+    const now = world.snapshots.get(id)
+    if (now !== null) world.snapshots.put(id, { ...now, state: 'completed' })
+  }
+  const { snapshot: ms, snapshotMib: mibMs } = world.times
+  if (mibMs === 0) world.later(ms, complete)
+  else {
+    world.later(ms, async () => {
+      const bytes = await world.disks.changed(id, earlier?.id ?? null)
+      world.later((bytes / 2 ** 20) * mibMs, complete)
+    })
+  }
 }
 
 export const deleteSnapshot = async (world: World, parameters: Parameters): Promise<Record<string, Answer>> => {

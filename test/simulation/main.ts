@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { formatDuration } from '../../src/domain/units.ts'
 import { courseNames, everyStep, stepScenario } from './every-step.ts'
 import { type Outcome, runScenario } from './run.ts'
-import { groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
+import { groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf, slowScenarioOf } from './scenario.ts'
 import { runAll, type Summary } from './workers.ts'
 
 const shown = 20
@@ -12,6 +12,7 @@ const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as man
        npm run simulate -- --seed SEED                 one storm again, with its trace
        npm run simulate -- --group-seed SEED           the same storm over a group of two volumes; with --seeds and --groups: many of them
        npm run simulate -- --pools-seed SEED           the same storm where hosts have two pools; with --seeds and --pools: many of them
+       npm run simulate -- --slow-seed SEED            the same storm where snapshots take their time; with --seeds and --slow: many of them
        npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
 
 const fail = (message: string): never => {
@@ -28,6 +29,8 @@ const parsed = () => {
         seed: { type: 'string' },
         'group-seed': { type: 'string' },
         'pools-seed': { type: 'string' },
+        'slow-seed': { type: 'string' },
+        slow: { type: 'boolean', default: false },
         pools: { type: 'boolean', default: false },
         groups: { type: 'boolean', default: false },
         step: { type: 'string' },
@@ -53,7 +56,16 @@ const show = (outcome: Outcome): void => {
   console.log(`${outcome.label}: ${outcome.violation ?? 'all held'}; trace ${outcome.hash}`)
 }
 
-const chosen = async (seed?: string, groupSeed?: string, step?: string, poolsSeed?: string): Promise<Scenario> => {
+interface Chosen {
+  readonly seed?: string | undefined
+  readonly groupSeed?: string | undefined
+  readonly poolsSeed?: string | undefined
+  readonly slowSeed?: string | undefined
+  readonly step?: string | undefined
+}
+
+const chosen = async ({ seed, groupSeed, step, poolsSeed, slowSeed }: Chosen): Promise<Scenario> => {
+  if (slowSeed !== undefined) return slowScenarioOf(whole(slowSeed, 'seed'))
   if (poolsSeed !== undefined) return poolsScenarioOf(whole(poolsSeed, 'seed'))
   if (seed !== undefined) return scenarioOf(whole(seed, 'seed'))
   return groupSeed === undefined ? stepScenario(step ?? '') : groupScenarioOf(whole(groupSeed, 'seed'))
@@ -75,21 +87,24 @@ const report = async (what: string, startedAt: number, summary: Summary): Promis
   const [first] = failures
   if (first === undefined) return
   const [option, value = ''] = first.label.split(' ')
-  const scenario = await chosen(
-    option === '--seed' ? value : undefined,
-    option === '--group-seed' ? value : undefined,
-    value,
-    option === '--pools-seed' ? value : undefined,
-  )
+  const scenario = await chosen({
+    seed: option === '--seed' ? value : undefined,
+    groupSeed: option === '--group-seed' ? value : undefined,
+    poolsSeed: option === '--pools-seed' ? value : undefined,
+    slowSeed: option === '--slow-seed' ? value : undefined,
+    step: value,
+  })
   console.log(`\nThe first of them again, with npm run simulate -- ${first.label}:`)
   show(await runScenario(scenario, true))
   process.exitCode = 1
 }
 
-const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, pools, groups, step, steps } = parsed()
+const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, step, ...options } = parsed()
+const { 'slow-seed': slowSeed, pools, groups, slow, steps } = options
+const one = { seed, groupSeed, poolsSeed, slowSeed, step }
 const startedAt = performance.now()
-if ([seed, groupSeed, step, poolsSeed].some((given) => given !== undefined)) {
-  const outcome = await runScenario(await chosen(seed, groupSeed, step, poolsSeed), true)
+if (Object.values(one).some((given) => given !== undefined)) {
+  const outcome = await runScenario(await chosen(one), true)
   show(outcome)
   if (outcome.violation !== null) process.exitCode = 1
 } else if (steps) {
@@ -100,6 +115,7 @@ if ([seed, groupSeed, step, poolsSeed].some((given) => given !== undefined)) {
   const base = from === undefined ? Math.floor(Math.random() * 2 ** 31) : whole(from, 'seed')
   console.log(`seeds ${base} to ${base + count - 1}`)
   const many = (all: readonly number[]): readonly (number | Scenario)[] => {
+    if (slow) return all.map(slowScenarioOf)
     if (groups) return all.map(groupScenarioOf)
     return pools ? all.map(poolsScenarioOf) : all
   }

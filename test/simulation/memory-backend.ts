@@ -7,10 +7,12 @@ import type {
   SnapshotFacet,
   StreamFacet,
 } from '../../src/backends/backend.ts'
+import { Taken } from '../../src/backends/block/taken.ts'
 import type { DatasetRecord, SnapshotRecord } from '../../src/domain/dataset.ts'
 import { DroverError } from '../../src/domain/errors.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
 import { type PoolInfo, type PoolSpec, parsePoolSpec } from '../../src/domain/pool.ts'
+import type { Clock } from '../../src/lib/clock.ts'
 import { type Kernel, liveRoot } from './kernel.ts'
 import { bytesOf, changedBytes, type Dataset, type MemoryPool, type VolumeDirectory } from './memory-pool.ts'
 
@@ -33,14 +35,20 @@ export class MemoryBackend implements Backend {
   readonly #kernel: Kernel
   readonly #hand: Hand
   readonly #now: () => string
+  /** Of this process: what it had taken ends with it. */
+  readonly #taken = new Map<string, Taken<Dataset>>()
 
-  constructor(pool: MemoryPool, kernel: Kernel, hand: Hand, now: () => string) {
+  /** @param clock by which snapshots of a slow pool are waited for */
+  constructor(pool: MemoryPool, kernel: Kernel, hand: Hand, now: () => string, clock: Clock | null = null) {
     this.#pool = pool
     this.#kernel = kernel
     this.#hand = hand
     this.#now = now
     this.spec = parsePoolSpec(`btrfs:${pool.name}`)
-    this.snapshots = this.#snapshotFacet()
+    this.snapshots = {
+      ...this.#snapshotFacet(),
+      ...(clock === null || pool.snapshotMs === null ? {} : { take: this.#taking(clock, pool.snapshotMs) }),
+    }
     this.streams = this.#streamFacet()
     this.resizing = { resize: (id, sizeBytes) => this.#hand.change('resize', () => this.#resize(id, sizeBytes)) }
   }
@@ -205,7 +213,8 @@ export class MemoryBackend implements Backend {
           () => {
             const existing = at(id, name)
             if (existing !== null) return recordOf(name, existing, origin)
-            const taken = this.#pool.snapshotOf(this.#mustLive(id), true, this.#now())
+            const taken =
+              this.#taken.get(`${id} ${name}`)?.use() ?? this.#pool.snapshotOf(this.#mustLive(id), true, this.#now())
             this.#pool.directory(id).snapshots.set(name, taken)
             this.#pool.commit()
             return recordOf(name, taken, origin)
@@ -257,6 +266,25 @@ export class MemoryBackend implements Backend {
           const before = at(id, since.name)
           return before === null ? bytesOf(live) : changedBytes(before, live)
         }),
+    }
+  }
+
+  #taking(clock: Clock, ms: number): NonNullable<SnapshotFacet['take']> {
+    return async (id, name, signal) => {
+      const key = `${id} ${name}`
+      const known = this.#taken.get(key)
+      if (known !== undefined) return known
+      return this.#hand.change('snapshot.take', () => {
+        if (this.#pool.volumes.get(id)?.snapshots.has(name) === true) return null
+        const cloned = this.#pool.snapshotOf(this.#mustLive(id), true, this.#now())
+        const taken = new Taken({
+          ...{ cloned, clock, signal, whole: clock.sleep(ms, signal) },
+          forget: () => this.#taken.delete(key),
+          drop: async () => {},
+        })
+        this.#taken.set(key, taken)
+        return taken
+      })
     }
   }
 

@@ -52,6 +52,8 @@ export class MemoryPool {
   trash: string[] = []
   /** A lie that this disk tells, for tests of the simulation itself. */
   flaw: 'proof' | 'promote' | null = null
+  /** So many ms a snapshot takes to be whole once it was taken, as in a cloud; null: it is at once. */
+  snapshotMs: number | null = null
   /** Told of every record that was written. */
   recordWritten: (record: DatasetRecord) => void = () => {}
   #committed = new Map<string, VolumeDirectory>()

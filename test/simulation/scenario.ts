@@ -67,6 +67,8 @@ export interface Scenario {
   readonly sickOn: number | null
   /** Every host has two pools. */
   readonly twoPools?: true
+  /** So long a snapshot takes to be whole on every pool, as in a cloud. */
+  readonly snapshotMs?: number
   /** Another volume moves with it as one. */
   readonly group?: boolean
   /** A rule is broken on purpose: that must be found. */
@@ -220,3 +222,10 @@ export const poolsScenarioOf = (seed: number): Scenario => {
 
 const downMs = (random: Random): number =>
   random.chance(0.6) ? random.between(50, 2_000) : random.between(2_000, 50_000)
+
+/** The same storm where snapshots take their time: less than one call waits for them, or more. */
+export const slowScenarioOf = (seed: number): Scenario => ({
+  ...scenarioOf(seed),
+  label: `--slow-seed ${seed}`,
+  snapshotMs: seed % 2 === 0 ? 3_000 : 30_000,
+})

@@ -1,13 +1,22 @@
 import { expect, test } from 'vitest'
 import { courseNames, everyStep } from './every-step.ts'
 import { runScenario } from './run.ts'
-import { calm, type Flaw, groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf } from './scenario.ts'
+import {
+  calm,
+  type Flaw,
+  groupScenarioOf,
+  poolsScenarioOf,
+  type Scenario,
+  scenarioOf,
+  slowScenarioOf,
+} from './scenario.ts'
 import { runAll } from './workers.ts'
 
 const minute = 60_000
 const seeds = 1_000
 const groupSeeds = 100
 const poolsSeeds = 200
+const slowSeeds = 100
 const sickSeeds = 40
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
@@ -71,6 +80,17 @@ test(
     expect(failures).toEqual([])
     expect(moves.done).toBeGreaterThan(poolsSeeds / 5)
     expect(moves.aborted).toBeGreaterThan(poolsSeeds / 5)
+  },
+  5 * minute,
+)
+
+test(
+  `${slowSeeds} storms where snapshots take their time, as in a cloud`,
+  async () => {
+    const { failures, moves } = await runAll(range(base, slowSeeds).map(slowScenarioOf))
+    expect(failures).toEqual([])
+    expect(moves.done).toBeGreaterThan(slowSeeds / 10)
+    expect(moves.aborted).toBeGreaterThan(slowSeeds / 10)
   },
   5 * minute,
 )

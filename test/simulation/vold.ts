@@ -65,7 +65,7 @@ export const startVold = async (setting: VoldSetting): Promise<Vold> => {
   const identity = { clusterId, hostId: row.id, hostName: row.name }
   const membership = await Membership.open(dataDir, clusterId, files)
   const peers = sim.network.client(process, row.address)
-  const backends = sim.pools.map((pool) => new MemoryBackend(pool, sim.kernel, process, now))
+  const backends = sim.pools.map((pool) => new MemoryBackend(pool, sim.kernel, process, now, clock))
   for (const backend of backends) await backend.open()
   const catalog = await Catalog.open(dataDir, files)
   const host = new VolumeHost({

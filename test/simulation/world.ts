@@ -73,6 +73,7 @@ export class World implements Steps {
       const { flaw } = scenario
       if (flaw === 'mount') host.mountsAnything = true
       else if (flaw !== undefined) for (const pool of host.pools) pool.flaw = flaw
+      for (const pool of host.pools) pool.snapshotMs = scenario.snapshotMs ?? null
       host.engine.isSick = scenario.sickOn === index
       for (const pool of host.pools) pool.recordWritten = (record) => this.ledger.recorded(host, pool, record)
       this.hosts.push(host)

@@ -30,6 +30,8 @@ export class FakeControl implements Control {
   readonly journal = new Map<string, MoveView>()
   readonly kept: StoredEvent[] = []
   readonly calls: string[] = []
+  /** Of every plan. */
+  cloud: MovePlan['cloud'] = null
   readonly listeners = new Set<(event: StoredEvent) => void>()
   hostRows: HostView[] = hostIds.map((id, index) => ({
     id,
@@ -130,6 +132,7 @@ export class FakeControl implements Control {
       base: null,
       forecast: { bytes: 3 * 2 ** 20, ms: 1500, downtimeMs: 800 },
       containers: [{ name: 'pg', state: 'running' }],
+      cloud: this.cloud,
       freeBytesOnTarget: 2 ** 30,
     }
   }

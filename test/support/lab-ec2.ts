@@ -18,20 +18,27 @@ export interface LabEc2 {
   startVold(host: LabHost, ...pools: readonly string[]): Promise<void>
   /** What was asked of EC2 so far. */
   calls(): Promise<{ action: string; outcome: string }[]>
+  /** What there is of volumes and snapshots. */
+  left(): Promise<{ volumes: { zone: string }[]; snapshots: unknown[] }>
   /** Whether somebody else's disks take all the places of the host. */
   fill(host: LabHost, isFull: boolean): Promise<void>
+  /** Whether a snapshot takes ten minutes from now on, or its usual time. */
+  slow(isSlow: boolean): Promise<void>
   dispose(): Promise<void>
 }
 
 const links = '/dev/disk/by-id'
 
-/** A strict EC2 server in the lab's first host; its hosts are instances in one zone, with disks that are loop devices. */
-export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
+/** A strict EC2 server in the lab's first host; its hosts are instances in one zone, in two, or in two regions, with disks that are loop devices. */
+export const startLabEc2 = async (lab: Lab, where: 'zone' | 'zones' | 'regions' = 'zone'): Promise<LabEc2> => {
   const { host1 } = lab
   await host1.exec(['mkdir', '-p', '/srv/ec2'])
   const linksBelow = await mkdtemp('/var/tmp/drover-ec2-links-')
   const main = join(repository, 'test/ec2/lab-main.ts')
-  const server = host1.spawn(['node', main, host1.address, '/srv/ec2', linksBelow], ['ignore', 'pipe', 'inherit'])
+  const server = host1.spawn(
+    ['node', main, host1.address, '/srv/ec2', linksBelow, where],
+    ['ignore', 'pipe', 'inherit'],
+  )
   if (server.stdout === null) throw new Error('the EC2 server has no output')
   const [line] = await once(server.stdout, 'data')
   const told: Told = JSON.parse(String(line))
@@ -67,7 +74,9 @@ export const startLabEc2 = async (lab: Lab): Promise<LabEc2> => {
         },
       ),
     calls: async () => JSON.parse(await ask(host1, `${of(host1).metadata}/calls`)),
+    left: async () => JSON.parse(await ask(host1, `${of(host1).metadata}/left`)),
     fill: async (host, isFull) => void (await ask(host, `${of(host).metadata}/${isFull ? 'full' : 'free'}`)),
+    slow: async (isSlow) => void (await ask(host1, `${of(host1).metadata}/${isSlow ? 'slow' : 'quick'}`)),
     dispose,
   }
 }

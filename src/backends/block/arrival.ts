@@ -7,7 +7,7 @@ import type { Layout } from './layout.ts'
 import type { Notes } from './notes.ts'
 import { asRecord, type Snapshots } from './snapshots.ts'
 
-interface Parts {
+export interface ArrivalParts {
   readonly layout: Layout
   readonly devices: BlockProvider
   readonly notes: Notes
@@ -19,7 +19,7 @@ type Arrived = Pick<SnapshotNote, 'uuid' | 'streamUuid' | 'treeUuid' | 'device' 
 
 /** Seals what has arrived in the partial and was proved, and makes it the snapshot `name`; durable when it returns. */
 export const nameArrived = async (
-  { layout, devices, notes, snapshots, clock }: Parts,
+  { layout, devices, notes, snapshots, clock }: ArrivalParts,
   { id, partial, name }: { id: VolumeId; partial: string; name: string },
   arrived: Arrived,
 ): Promise<SnapshotRecord> => {

@@ -10,6 +10,7 @@ import type { Backend, BackendContext, DatasetFingerprint, LiveDataset, Resizing
 import { Records } from '../records.ts'
 import { Reserve } from '../reserve.ts'
 import { RsyncCheck } from '../tree/rsync.ts'
+import type { ArrivalParts } from './arrival.ts'
 import type { BlockProvider, VolumeFileSystem } from './device.ts'
 import { FileSystems } from './file-systems.ts'
 import { Freeze } from './freeze.ts'
@@ -32,6 +33,8 @@ export class BlockBackend implements Backend {
   readonly streams: Streams
   readonly trees: Trees
   readonly resizing: ResizingFacet
+  /** For what else may arrive in such a pool. */
+  protected readonly arrivals: ArrivalParts
   readonly #devices: BlockProvider
   readonly #fileSystem: VolumeFileSystem
   readonly #layout: Layout
@@ -72,10 +75,8 @@ export class BlockBackend implements Backend {
       ...{ layout, devices, clock, notes: this.#notes, trash: this.removals, mounting: this.#mounting },
       ...{ fileSystems: this.#fileSystems, views: this.#views, freeze: this.#freeze },
     })
-    this.streams = new Streams({
-      ...{ layout, devices, clock, notes: this.#notes, trash: this.removals, live: this.#live },
-      ...{ snapshots: this.snapshots },
-    })
+    this.arrivals = { layout, devices, clock, notes: this.#notes, snapshots: this.snapshots }
+    this.streams = new Streams({ ...this.arrivals, trash: this.removals, live: this.#live })
     this.trees = new Trees({
       ...{ layout, devices, clock, fileSystem, notes: this.#notes, trash: this.removals, live: this.#live },
       ...{ snapshots: this.snapshots, streams: this.streams, fileSystems: this.#fileSystems, views: this.#views },

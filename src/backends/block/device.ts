@@ -70,10 +70,17 @@ export interface BlockProvider {
   seal(device: string): Promise<Seal>
   /** Whether there is such a device, and it cannot be written to as it is. Quick. */
   isSealed(device: string): Promise<boolean>
+  /** Resolves when `seal` of a clone need not wait for the storage. Absent: it never has to. @param signal at which nobody waits any more */
+  sealable?(device: string, signal: AbortSignal): Promise<void>
   /** Nothing was written to it, and the seal was not broken, since it got this one. */
   isIntact(device: string, seal: Seal): Promise<boolean>
   /** Grows with what is written to it (see the backend's `generation`); 0 when there is none. Beyond the mark of a clone sealed before. */
   generation(device: string): Promise<number>
+  /**
+   * Bytes that were written to the device, counted each time, since before `clone` was taken of it; 0 only when nothing was at all. Null: not known, the
+   * two have to be compared. What was to be written has been (`sync`). Absent: never known.
+   */
+  writtenSince?(device: string, clone: string): Promise<number | null>
   /** Bytes of storage that each takes, shared or not; what is not known at once is left out, unless `exact`. */
   usedBytes(devices: readonly string[], exact: boolean): Promise<Map<string, number>>
 
@@ -144,7 +151,8 @@ export type Sizing =
   | { readonly by: 'asked'; readonly path: string }
 
 /** File systems that a volume may have. */
-export type VolumeFileSystem = 'ext4' | 'xfs'
+export const volumeFileSystems = ['ext4', 'xfs'] as const
+export type VolumeFileSystem = (typeof volumeFileSystems)[number]
 
 /** What a volume's live dataset is made of. */
 export interface LiveNote {

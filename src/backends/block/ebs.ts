@@ -8,11 +8,13 @@ import { EbsDevices } from './ebs/ebs-devices.ts'
 import { EbsParts } from './ebs/ebs-parts.ts'
 import { EbsHandover } from './ebs/handover.ts'
 import { parseEbsPool } from './ebs/pool.ts'
+import { EbsSharedSnapshots } from './ebs/shared-snapshots.ts'
 import { onInstance, type Surroundings } from './ebs/surroundings.ts'
 
 /** `ebs:`, see ebs/pool.ts: each volume a file system on a volume of EBS, in this instance's zone. */
 export class EbsBackend extends BlockBackend {
   readonly handover: EbsHandover
+  readonly sharedSnapshots: EbsSharedSnapshots
   readonly #devices: EbsDevices
 
   constructor(context: BackendContext, surroundings: Surroundings) {
@@ -22,6 +24,7 @@ export class EbsBackend extends BlockBackend {
     super(context, devices, pool.fileSystem)
     this.#devices = devices
     this.handover = new EbsHandover(parts, devices)
+    this.sharedSnapshots = new EbsSharedSnapshots(parts, devices, this.arrivals, this.streams)
   }
 
   override async open(): Promise<void> {

@@ -3,7 +3,7 @@ import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { type Clock, isoNow } from '../../lib/clock.ts'
-import type { SnapshotFacet } from '../backend.ts'
+import type { SnapshotFacet, TakenSnapshot } from '../backend.ts'
 import type { BlockProvider, LiveNote, SnapshotNote } from './device.ts'
 import { differences, type Range } from './differences.ts'
 import type { FileSystems } from './file-systems.ts'
@@ -12,6 +12,7 @@ import type { Layout } from './layout.ts'
 import type { Mounting } from './mounting.ts'
 import { missing, type Notes, newDevice, notesIn, readNote } from './notes.ts'
 import { isSameTree } from './same-tree.ts'
+import { Taken } from './taken.ts'
 import type { Trash } from './trash.ts'
 import type { Views } from './views.ts'
 
@@ -19,6 +20,12 @@ import type { Views } from './views.ts'
 const noiseBytes = 64 * 1024
 /** Beyond so many ranges that differ nothing is looked at any closer: it has changed. */
 const mostRanges = 4_096
+
+/** What is to become a snapshot, and where it is noted meanwhile. */
+interface Cloned {
+  readonly making: string
+  readonly note: SnapshotNote
+}
 
 interface Parts {
   readonly layout: Layout
@@ -37,14 +44,18 @@ interface Parts {
  * device.ts) is the `generation` of the record: a base is intact exactly while device, seal and mark are still the recorded ones.
  */
 export class Snapshots implements SnapshotFacet {
+  readonly take?: NonNullable<SnapshotFacet['take']>
   readonly #parts: Parts
+  /** By the path of what they are to be. */
+  readonly #taken = new Map<string, Taken<Cloned>>()
 
   constructor(parts: Parts) {
     this.#parts = parts
+    if (parts.devices.sealable !== undefined) this.take = (id, name, signal) => this.#take(id, name, signal)
   }
 
   async create(id: VolumeId, name: string, origin: SnapshotRecord['origin']): Promise<SnapshotRecord> {
-    const { layout, devices, notes, trash, mounting, clock } = this.#parts
+    const { layout, devices, notes, trash } = this.#parts
     const path = layout.snapshot(id, name)
     const existing = await readNote<SnapshotNote>(path)
     if (existing !== null) {
@@ -54,6 +65,39 @@ export class Snapshots implements SnapshotFacet {
         `snapshot ${name} of volume ${id} is gone, or was made writable by somebody; it is left alone, use another name`,
       )
     }
+    const { making, note } = this.#taken.get(path)?.use() ?? (await this.#clone(id, name))
+    try {
+      const sealed: SnapshotNote = { ...note, seal: await devices.seal(note.device) }
+      await notes.write(making, sealed)
+      await notes.commit(id, making, path)
+      return asRecord(name, sealed, origin)
+    } catch (error) {
+      await trash.put(id, making)
+      throw error
+    }
+  }
+
+  async #take(id: VolumeId, name: string, signal: AbortSignal): Promise<TakenSnapshot | null> {
+    const { layout, devices, trash, clock } = this.#parts
+    const path = layout.snapshot(id, name)
+    if ((await readNote(path)) !== null) return null
+    const known = this.#taken.get(path)
+    if (known !== undefined) return known
+    signal.throwIfAborted()
+    const cloned = await this.#clone(id, name)
+    const whole = async () => devices.sealable?.(cloned.note.device, signal)
+    const taken = new Taken({
+      ...{ cloned, clock, signal, whole: whole() },
+      forget: () => this.#taken.delete(path),
+      drop: () => trash.put(id, cloned.making),
+    })
+    this.#taken.set(path, taken)
+    return taken
+  }
+
+  /** Under making/, not valid yet. */
+  async #clone(id: VolumeId, name: string): Promise<Cloned> {
+    const { layout, notes, trash, mounting, clock } = this.#parts
     const live = await mounting.note(id)
     if (live === null) throw missing(layout.live(id))
     const what = `snapshot-${name}`
@@ -66,10 +110,7 @@ export class Snapshots implements SnapshotFacet {
     const making = await notes.begin(id, what, note)
     try {
       await this.#cloneLive(id, live, note.device)
-      const sealed: SnapshotNote = { ...note, seal: await devices.seal(note.device) }
-      await notes.write(making, sealed)
-      await notes.commit(id, making, path)
-      return asRecord(name, sealed, origin)
+      return { making, note }
     } catch (error) {
       await trash.put(id, making)
       throw error
@@ -113,13 +154,20 @@ export class Snapshots implements SnapshotFacet {
     if (live === null) throw missing(layout.live(id))
     const note = await this.#mustFind(id, since.name)
     await mounting.sync(live)
-    let bytes = 0
-    for await (const { start, end } of this.#differences(live.device, note.device)) bytes += end - start
-    if (bytes > noiseBytes) return bytes
-    return (await devices.sizeBytes(live.device)) === (await devices.sizeBytes(note.device)) ? 0 : bytes
+    const counted = (await devices.writtenSince?.(live.device, note.device)) ?? null
+    const bytes = counted ?? (await this.#differingBytes(live.device, note.device))
+    const sizeBytes = await devices.sizeBytes(live.device)
+    if (bytes > noiseBytes) return Math.min(bytes, sizeBytes ?? bytes)
+    return sizeBytes === (await devices.sizeBytes(note.device)) ? 0 : bytes
   }
 
-  async unchangedSince(id: VolumeId, name: string): Promise<boolean> {
+  async #differingBytes(one: string, other: string): Promise<number> {
+    let bytes = 0
+    for await (const { start, end } of this.#differences(one, other)) bytes += end - start
+    return bytes
+  }
+
+  async unchangedSince(id: VolumeId, name: string, options: { readonly quick?: boolean } = {}): Promise<boolean> {
     const { devices, mounting, layout, views } = this.#parts
     const live = await mounting.note(id)
     if (live === null || (await devices.sizeBytes(live.device)) === null) throw missing(layout.live(id))
@@ -127,6 +175,9 @@ export class Snapshots implements SnapshotFacet {
     if (note.liveUuid !== live.uuid || !(await this.isWhole(note))) return false
     if ((await devices.sizeBytes(live.device)) !== (await devices.sizeBytes(note.device))) return false
     return this.#withStill(id, live, async (probe) => {
+      const written = (await devices.writtenSince?.(probe, note.device)) ?? null
+      if (written === 0) return true
+      if (written !== null && options.quick === true) return false
       const ranges: Range[] = []
       for await (const range of this.#differences(probe, note.device)) {
         ranges.push(range)

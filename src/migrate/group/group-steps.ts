@@ -9,6 +9,7 @@ import {
   carries,
   finalSnapshot,
   mayShipAgain,
+  proofFor,
   refuseDurably,
   runContainers,
   steps,
@@ -80,7 +81,12 @@ export const groupSteps: { readonly [P in Phase]: GroupStep } = {
   async release(group) {
     const { lead, others, parts } = group
     const release = (proveOnly: boolean) => (member: MoveContext) => {
-      const args = { snapshot: finalSnapshot(member), targetHostId: member.targetHost.id, proveOnly }
+      const args = {
+        snapshot: finalSnapshot(member),
+        targetHostId: member.targetHost.id,
+        proveOnly,
+        ...proofFor(member),
+      }
       return whileBusy(member, () => member.source.release({ ...member.command, ...args }))
     }
     // The lead's comes first: it kills what was only paused.

@@ -39,7 +39,8 @@ test('what is written is compared by a snapshot taken for that, which goes', asy
   await bench.again()
   await bench.host().devices.open()
   await expect.poll(bench.left).toEqual([base.id])
-  expect((await bench.host().parts.ledger.read(bench.live))?.snapshot).toBeNull()
+  // The note goes after it.
+  await expect.poll(async () => (await bench.host().parts.ledger.read(bench.live))?.snapshot).toBeNull()
 })
 
 describe('a snapshot that is only to be compared with', () => {

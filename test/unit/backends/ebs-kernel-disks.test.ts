@@ -52,7 +52,7 @@ describe('disks of the kernel', () => {
     const { disks } = await machine()
     expect(await disks.find(volumeId)).toEqual({
       ...{ path: '/dev/nvme1n1', device: '259:1', sizeBytes: 2048 * 512, sequence: '7' },
-      ...{ written: '7 2 16 3', isUnlinked: true },
+      ...{ written: '7 2 16 3', isUnlinked: true, counts: null },
     })
     expect(await disks.find('vol-00000000000000000')).toBeNull()
   })

@@ -84,6 +84,17 @@ test('--dry-run tells and does nothing', async () => {
   const answer = await run('move', 'db', '--to', 'host2', '--dry-run')
   expect(answer).toMatchObject({ status: 0, stderr: '' })
   expect(answer.stdout).toMatch(/bytes: +3\.0 MiB.*\ntime: +about 1\.5 s\ndowntime: +about 800 ms/)
+  expect(answer.stdout).not.toContain('EC2')
+  const use = { apiCalls: 40, snapshotBytes: 2 ** 30, snapshotGibMonths: 0.0329, volumeGibMonths: 0, transferBytes: 0 }
+  const billed = async (cost: { amount: number; currency: string } | null) => {
+    control.cloud = { ...use, cost }
+    return (await run('move', 'db', '--to', 'host2', '--dry-run')).stdout
+  }
+  const units = /EC2: +about 40 API calls, at most 1\.0 GiB in snapshots \(0\.0329 GiB-months\), .* transferred/
+  expect(await billed(null)).toMatch(new RegExp(`${units.source}\n`))
+  expect(await billed({ amount: 0.0017, currency: 'USD' })).toMatch(
+    new RegExp(`${units.source}, at most about 0\\.0017 USD\n`),
+  )
   expect(control.journal.size).toBe(0)
 })
 

@@ -86,6 +86,7 @@ const patient = async () => {
     mayWrite: async () => {},
     emit: async () => {},
     isVerified: (of) => verified.has(of),
+    prices: async () => null,
     renewCertificate: async () => {
       endsAt = '2999-01-01T00:00:00.000Z'
     },

@@ -114,6 +114,7 @@ const clusterOf = async (memories: readonly (Memory | null)[], table: readonly C
     mayWrite: async () => {},
     emit: async (type) => void events.push(type),
     isVerified: () => false,
+    prices: async () => null,
     renewCertificate: async () => {},
     reconcile: async () => true,
   }

@@ -5,7 +5,7 @@ import { startWithin } from '../../../src/migrate/conduit.ts'
 import { canHandOver } from '../../../src/migrate/handover/handover-plan.ts'
 import { handoverName, isHandover, snapshotIndex } from '../../../src/migrate/move-snapshots.ts'
 import { commonBase, makePlan, type PlanInput } from '../../../src/migrate/plan.ts'
-import { streamKindOf } from '../../../src/migrate/stream-kind.ts'
+import { baseIdentityFor, type StreamKind, streamKindOf } from '../../../src/migrate/stream-kind.ts'
 import type { TransferResult } from '../../../src/migrate/transfer.ts'
 
 const snapshot = (name: string, streamUuid: string, treeUuid?: string): SnapshotRecord => ({
@@ -70,6 +70,41 @@ test('pools that reach the same disks hand the volume over, unless copies are co
   expect(canHandOver(source, target, { verify: true })).toBe(false)
   const kept = { record: { snapshots: [{ ...snapshot('s1', 'u1'), origin: 'user' }] } as never, handover: 'zone a' }
   expect(canHandOver(kept, target, {})).toBe(false)
+})
+
+test('where both find the same snapshots only their names are sent, each whole; EC2 is told of, and what it bills', () => {
+  const record = { role: 'owner', moveId: null, pool: 'ebs:', snapshots: [] } as never
+  const [reach, other] = [{ sharedSnapshots: 'region a' }, { sharedSnapshots: 'region b' }]
+  const source = sourceWith({ record, ...reach, streamFormat: 'blocks', usedBytes: 2 ** 30, handover: 'zone a' })
+  const target = targetWith({ ...reach, handover: 'zone b' })
+  expect(streamKindOf(source, target)).toBe('snapshot')
+  expect(streamKindOf(source, { ...target, ...other })).toBe('native')
+  expect(streamKindOf(sourceWith({ streamFormat: 'blocks' }), target)).toBe('native')
+  expect(planOf(source, target)).toMatchObject({
+    strategy: 'snapshot-full',
+    cloud: { snapshotBytes: 2 ** 30, snapshotGibMonths: 0.0329, transferBytes: 0 },
+  })
+  expect(planOf({ ...source, snapshotPlace: 'r1' }, { ...target, snapshotPlace: 'r2' })).toMatchObject({
+    strategy: 'snapshot-full',
+    cloud: { snapshotBytes: 2 ** 31, transferBytes: 2 ** 30 },
+  })
+  const s1 = snapshot('s1', 'u1')
+  const upon = [
+    { ...source, intactSnapshots: [s1] },
+    { ...target, intactSnapshots: [s1] },
+  ] as const
+  expect(planOf(...upon)).toMatchObject({ strategy: 'snapshot-incremental', cloud: { snapshotBytes: 1 } })
+  expect(['native', 'tree', 'snapshot', 'tree'].map((kind) => baseIdentityFor(kind as StreamKind, s1))).toEqual([
+    'u1',
+    'u1',
+    null,
+    'u1',
+  ])
+  expect(planOf(source, { ...target, handover: 'zone a' })).toMatchObject({
+    strategy: 'handover',
+    cloud: { snapshotBytes: 0 },
+  })
+  expect(planOf(sourceWith({}), targetWith({})).cloud).toBeNull()
 })
 
 test('S of a handover is of its move, and no snapshot of it', () => {

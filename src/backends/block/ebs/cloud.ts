@@ -16,7 +16,13 @@ export interface CloudVolume {
 export interface CloudSnapshot {
   readonly id: string
   readonly state: string
+  readonly gib: number
   readonly tags: Tags
+}
+
+export interface SnapshotPlace {
+  readonly region: string
+  readonly snapshotId: string
 }
 
 /** A filter takes so many values. */
@@ -132,6 +138,21 @@ export class Cloud {
     return answer.SnapshotId ?? nothing('CreateSnapshot')
   }
 
+  /**
+   * A copy, in this region, of one that another region has. Without a key it is encrypted as the other is, by this region's default. There are no client
+   * tokens for it either.
+   */
+  async copySnapshot(from: SnapshotPlace, kmsKeyId: string | null, tags: Tags): Promise<string> {
+    const answer = await this.#calls.make('CopySnapshot', { again: false }, async () =>
+      (await this.#ec2()).copySnapshot({
+        ...{ SourceRegion: from.region, SourceSnapshotId: from.snapshotId },
+        ...(kmsKeyId === null ? {} : { Encrypted: true, KmsKeyId: kmsKeyId }),
+        TagSpecifications: [{ ResourceType: 'snapshot', Tags: asTags(tags) }],
+      }),
+    )
+    return answer.SnapshotId ?? nothing('CopySnapshot')
+  }
+
   async deleteSnapshot(id: string): Promise<void> {
     await this.#calls.make('DeleteSnapshot', { again: true }, async () =>
       (await this.#ec2()).deleteSnapshot({ SnapshotId: id }),
@@ -170,7 +191,8 @@ const volumeOf = (volume: Volume): CloudVolume => ({
 })
 
 const snapshotOf = (snapshot: Snapshot): CloudSnapshot => ({
-  ...{ id: snapshot.SnapshotId ?? '', state: snapshot.State ?? '', tags: tagsIn(snapshot.Tags) },
+  ...{ id: snapshot.SnapshotId ?? '', state: snapshot.State ?? '', gib: snapshot.VolumeSize ?? 0 },
+  tags: tagsIn(snapshot.Tags),
 })
 
 const tagsIn = (tags: readonly Tag[] | undefined): Tags =>

@@ -12,6 +12,7 @@ import type {
   SnapshotContent,
 } from '../device.ts'
 import type { Range } from '../differences.ts'
+import { Adopting } from './adopting.ts'
 import { Arrivals } from './arrivals.ts'
 import { Comparisons } from './comparisons.ts'
 import type { EbsParts } from './ebs-parts.ts'
@@ -19,6 +20,8 @@ import type { Entry } from './ledger.ts'
 import { Making } from './making.ts'
 import { Passing } from './passing.ts'
 import { SnapshotViews } from './snapshot-views.ts'
+import type { ToldSnapshot } from './told-snapshot.ts'
+import { bytesBetween } from './write-counts.ts'
 
 /** AWS's default limit on the storage of one type, in GiB. No call of EC2 tells an account's own. */
 const defaultQuotaGib = 51_200
@@ -35,12 +38,15 @@ export class EbsDevices implements BlockProvider {
   readonly #making: Making
   readonly #views: SnapshotViews
   readonly #passing: Passing
+  readonly #adopting: Adopting
   readonly #comparisons: Comparisons
   readonly #arrivals: Arrivals
   readonly #unitBytes: number
   readonly #clock: Clock
   readonly #devices = new KeyedMutex<string>()
   readonly #generations = new Map<string, { written: string; generation: number }>()
+  /** Snapshots that were seen whole and are not sealed yet. */
+  readonly #whole = new Set<string>()
 
   /** @param epochOf by the record on this pool; 0: there is none */
   constructor(parts: EbsParts, epochOf: (id: VolumeId) => Promise<number>) {
@@ -48,6 +54,7 @@ export class EbsDevices implements BlockProvider {
     this.#making = new Making(parts, epochOf)
     this.#views = new SnapshotViews(parts, this.#making)
     this.#passing = new Passing(parts)
+    this.#adopting = new Adopting(parts, this.#making)
     this.#arrivals = new Arrivals(parts, this.#making)
     const { clock, ledger, snapshots, direct, identity, logger, surroundings } = parts
     this.#comparisons = new Comparisons({
@@ -160,7 +167,10 @@ export class EbsDevices implements BlockProvider {
         await this.#making.volume(entry, source.snapshot?.snapshotId ?? null)
         return
       }
-      entry = await snapshots.begin(entry, this.#volumeId(source), this.#making.tags(entry))
+      // Counted first: what is written while EC2 takes it is told as written since.
+      const counts = (await this.#disk(from))?.counts ?? null
+      const taken: Entry = counts === null ? entry : { ...entry, takenOf: { device: from, counts } }
+      entry = await snapshots.begin(taken, this.#volumeId(source), this.#making.tags(entry))
       if (options.toBeSealed) return
       const snapshotId = entry.snapshot?.snapshotId ?? ''
       await snapshots.whole(snapshotId, to)
@@ -231,7 +241,8 @@ export class EbsDevices implements BlockProvider {
           await this.sync(device)
           entry = await snapshots.begin(entry, this.#volumeId(entry), this.#making.tags(entry))
         }
-        await snapshots.whole(entry.snapshot?.snapshotId ?? '', device)
+        const snapshotId = entry.snapshot?.snapshotId ?? ''
+        if (!this.#whole.delete(snapshotId)) await snapshots.whole(snapshotId, device)
         entry = { ...entry, sealMark: microseconds() }
         await ledger.write(entry)
       }
@@ -239,6 +250,13 @@ export class EbsDevices implements BlockProvider {
       if (entry.volume !== null) entry = await volumes.destroy(entry, attachments)
       return { mark: entry.sealMark ?? 0, proof: entry.snapshot?.snapshotId ?? null }
     })
+  }
+
+  async sealable(device: string, signal: AbortSignal): Promise<void> {
+    const { snapshot } = await this.#must(device)
+    if (snapshot?.snapshotId == null) return missing(device)
+    await this.#parts.snapshots.whole(snapshot.snapshotId, device, undefined, signal)
+    this.#whole.add(snapshot.snapshotId)
   }
 
   async isSealed(device: string): Promise<boolean> {
@@ -249,6 +267,13 @@ export class EbsDevices implements BlockProvider {
     const entry = await this.#parts.ledger.read(device)
     if (entry === null || entry.sealMark !== mark || proof === null) return false
     return entry.snapshot?.snapshotId === proof && this.#parts.snapshots.isThere(entry.snapshot, device)
+  }
+
+  /** By what the kernel has counted on the disk as it is attached now. */
+  async writtenSince(device: string, clone: string): Promise<number | null> {
+    const { takenOf } = (await this.#parts.ledger.read(clone)) ?? {}
+    const now = (await this.#disk(device))?.counts
+    return takenOf === undefined || takenOf.device !== device || now == null ? null : bytesBetween(takenOf.counts, now)
   }
 
   /** The time when it was first seen with what was written to it, as far as this process has seen. */
@@ -341,6 +366,19 @@ export class EbsDevices implements BlockProvider {
   /** A device that another host has told of. */
   expect(told: unknown, device: string): Promise<void> {
     return this.#devices.run(device, () => this.#passing.expect(told, device))
+  }
+
+  /** What a pool on another host has to know of a sealed device. @throws DATASET_MISSING */
+  async told(device: string): Promise<ToldSnapshot> {
+    const { snapshot, sealMark, sizeBytes } = await this.#must(device)
+    if (snapshot?.snapshotId == null || sealMark === null) return missing(device)
+    const { region } = await this.#parts.identity()
+    return { device: snapshot.madeAs ?? device, region, snapshotId: snapshot.snapshotId, sizeBytes }
+  }
+
+  /** See adopting.ts. */
+  adopt(device: string, told: ToldSnapshot): Promise<void> {
+    return this.#devices.run(device, () => this.#adopting.adopt(device, told, microseconds()))
   }
 
   #dropView(device: string): Promise<void> {

@@ -37,6 +37,8 @@ export class EbsParts {
   readonly snapshots: CloudSnapshots
   readonly attachments: Attachments
   readonly sizing: SizingRequests
+  /** Another region's snapshots, to look at them. */
+  readonly snapshotsIn: (region: string) => CloudSnapshots
   readonly direct: { readonly blocks: DirectBlocks; readonly access: DirectAccess; readonly writes: DirectWrites }
   #identity: Promise<InstanceIdentity> | null = null
 
@@ -78,6 +80,16 @@ export class EbsParts {
     const snapshotWatch = new Watch<CloudSnapshot>((ids) => cloud.snapshots(ids), clock)
     this.volumes = new Volumes({ cloud, watch, ledger, clock, limits, cluster, spec: pool.spec })
     this.snapshots = new CloudSnapshots({ cloud, watch: snapshotWatch, ledger, clock, limits, cluster })
+    const abroad = new Map<string, CloudSnapshots>()
+    this.snapshotsIn = (region) => {
+      const known = abroad.get(region)
+      if (known !== undefined) return known
+      const other = new Cloud(() => connect(region), calls)
+      const otherWatch = new Watch<CloudSnapshot>((ids) => other.snapshots(ids), clock)
+      const made = new CloudSnapshots({ cloud: other, watch: otherWatch, ledger, clock, limits, cluster })
+      abroad.set(region, made)
+      return made
+    }
     this.attachments = new Attachments({
       ...{ cloud, watch, disks, clock, limits, instanceId: async () => (await this.identity()).instanceId },
       mustOwn: (volumeId, device, timeoutMs) => this.volumes.mustOwn(volumeId, device, timeoutMs),

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { DroverError } from '../../../domain/errors.ts'
 import { dropCache, refuseWrites } from '../../../lib/block-device.ts'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
+import { countsIn, type WriteCounts } from './write-counts.ts'
 import { type NamesHere, XvdDisks } from './xvd-disks.ts'
 
 /** A disk of the cloud that the kernel shows. */
@@ -19,6 +20,8 @@ export interface KernelDisk {
   readonly written: string
   /** It is here by its controller's word alone: udev has no link to it, yet or any more. It is in use as it may be, but not to be taken into use. */
   readonly isUnlinked?: true
+  /** Null: the kernel does not count what is written to it. */
+  readonly counts: WriteCounts | null
 }
 
 /** What this host shows of the cloud's disks. */
@@ -122,15 +125,16 @@ export class KernelDisks implements AttachedDisks {
 
   /** Null: it has gone. */
   async #read(path: string, device: string, sys: string): Promise<KernelDisk | null> {
-    const [size, sequence, statistics] = await Promise.all(
-      ['size', 'diskseq', 'stat'].map((file) => readIfExists(join(sys, file)).catch(() => null)),
+    const [size, sequence, statistics, isCounting] = await Promise.all(
+      ['size', 'diskseq', 'stat', 'queue/iostats'].map((file) => readIfExists(join(sys, file)).catch(() => null)),
     )
     if (size == null || Number(size) === 0) return null
     // Of stat: requests to write, sectors written, requests to discard.
     const counts = (statistics ?? '').trim().split(/\s+/)
     const number = sequence?.trim() ?? null
     const written = [number ?? '', counts[4], counts[6], counts[11]].join(' ')
-    return { path, device, sizeBytes: Number(size) * sectorBytes, sequence: number, written }
+    const asCounted = isCounting?.trim() === '1' ? await countsIn(number ?? '', counts) : null
+    return { path, device, sizeBytes: Number(size) * sectorBytes, sequence: number, written, counts: asCounted }
   }
 
   async isClaimed({ path }: KernelDisk): Promise<boolean> {

@@ -4,6 +4,7 @@ import { DroverError } from '../../../domain/errors.ts'
 import { dropHalfWritten, readIfExists, syncDirectory, writeJsonDurably } from '../../../lib/files.ts'
 import type { VolumePerformance } from './profiles.ts'
 import type { Tags } from './tags.ts'
+import type { WriteCounts } from './write-counts.ts'
 
 /** Everything of a CreateVolume that must be the same when it is asked again with the same token. */
 export interface VolumeRequest extends VolumePerformance {
@@ -28,6 +29,8 @@ export interface LedgerSnapshot {
   readonly askedAt: number
   /** In its tag of that name. Absent: of an earlier version. */
   readonly request?: string
+  /** Another host made it, for this device, and keeps it: nothing is removed here but the note. Absent: it is this host's own. */
+  readonly madeAs?: string
 }
 
 /** What a device is made of in the cloud. */
@@ -38,6 +41,8 @@ export interface Entry {
   /** A sealed one is its snapshot; its volume then is for looking at it, and can be dropped. */
   readonly volume: LedgerVolume | null
   readonly snapshot: LedgerSnapshot | null
+  /** What the snapshot was taken of, and what the kernel had counted of writes to that before. Absent: not known, or received. */
+  readonly takenOf?: { readonly device: string; readonly counts: WriteCounts }
   /** Null: not sealed. */
   readonly sealMark: number | null
   readonly epoch: number

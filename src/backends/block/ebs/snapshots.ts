@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { DroverError } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { isRefusal, UnansweredCall } from './calls.ts'
-import type { Cloud, CloudSnapshot } from './cloud.ts'
+import type { Cloud, CloudSnapshot, SnapshotPlace } from './cloud.ts'
 import type { Entry, Ledger, LedgerSnapshot } from './ledger.ts'
 import type { Limits } from './surroundings.ts'
 import { isOwn, type Tags, tag } from './tags.ts'
@@ -39,23 +39,47 @@ export class CloudSnapshots {
     const { ledger, clock } = this.#parts
     const request = randomUUID()
     await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now(), request } })
-    const snapshotId = await this.#create(entry.device, volumeId, { ...tags, [tag.request]: request }, withinMs)
+    const create = (all: Tags) => this.#parts.cloud.createSnapshot(volumeId, all, withinMs)
+    const asked = { ...tags, [tag.request]: request }
+    return this.#noted(entry, request, await this.#once(entry.device, `volume ${volumeId}`, asked, create, withinMs))
+  }
+
+  /** What another region has, in this one; it is not whole yet. Asked again after a crash it looks whether that has been done. */
+  async copy(entry: Entry, from: SnapshotPlace, kmsKeyId: string | null, tags: Tags): Promise<Entry> {
+    const { ledger, clock, cloud } = this.#parts
+    if (entry.snapshot?.snapshotId != null) return entry
+    const request = entry.snapshot?.request ?? randomUUID()
+    const asked = { ...tags, [tag.request]: request }
+    await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now(), request } })
+    const known = entry.snapshot === null ? null : await this.#awaitTagged(entry.device, asked)
+    if (known !== null) return this.#noted(entry, request, known)
+    const copy = (all: Tags) => cloud.copySnapshot(from, kmsKeyId, all)
+    return this.#noted(entry, request, await this.#once(entry.device, `snapshot ${from.snapshotId}`, asked, copy))
+  }
+
+  async #noted(entry: Entry, request: string, snapshotId: string): Promise<Entry> {
+    const { ledger, clock } = this.#parts
     const begun: Entry = { ...entry, snapshot: { snapshotId, askedAt: clock.now(), request } }
     await ledger.write(begun)
     return begun
   }
 
-  async #create(device: string, volumeId: string, tags: Tags, withinMs?: number): Promise<string> {
-    const { cloud } = this.#parts
+  async #once(
+    device: string,
+    what: string,
+    tags: Tags,
+    ask: (tags: Tags) => Promise<string>,
+    withinMs?: number,
+  ): Promise<string> {
     for (let left = tries; ; left -= 1) {
       try {
-        return await cloud.createSnapshot(volumeId, tags, withinMs)
+        return await ask(tags)
       } catch (error) {
         if (!(error instanceof UnansweredCall)) throw error
         const found = withinMs === undefined ? await this.#awaitTagged(device, tags) : null
         if (found !== null) return found
         if (left === 1 || withinMs !== undefined) {
-          throw new DroverError('TIMED_OUT', `volume ${volumeId}: ${error.message}`, { cause: error })
+          throw new DroverError('TIMED_OUT', `${what}: ${error.message}`, { cause: error })
         }
       }
     }
@@ -79,10 +103,32 @@ export class CloudSnapshots {
     return found.filter(({ tags }) => isOwn(tags, cluster(), device))
   }
 
-  /** @throws COMMAND_FAILED when AWS could not make it, TIMED_OUT */
-  async whole(snapshotId: string, device: string, timeoutMs = this.#parts.limits.snapshot): Promise<void> {
-    const { watch } = this.#parts
+  /** False: not yet, after so long. @throws COMMAND_FAILED when AWS could not make it */
+  async isWhole(snapshotId: string, device: string, patienceMs: number): Promise<boolean> {
+    const late = new DroverError('TIMED_OUT', `snapshot ${snapshotId} (${device}) is not whole yet`)
     const isOver = (seen: CloudSnapshot | null) => seen !== null && seen.state !== 'pending'
+    try {
+      const seen = await this.#parts.watch.until(snapshotId, isOver, patienceMs, () => late)
+      // It says what is wrong with it.
+      if (seen?.state !== 'completed') await this.whole(snapshotId, device)
+      return true
+    } catch (error) {
+      if (error === late) return false
+      throw error
+    }
+  }
+
+  /** @throws COMMAND_FAILED when AWS could not make it, TIMED_OUT; the signal's reason */
+  async whole(
+    snapshotId: string,
+    device: string,
+    timeoutMs = this.#parts.limits.snapshot,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { watch } = this.#parts
+    // One that is given up may be gone, and would be asked for until the time is over.
+    const isOver = (seen: CloudSnapshot | null) =>
+      signal?.aborted === true || (seen !== null && seen.state !== 'pending')
     const seen = await watch.until(
       snapshotId,
       isOver,
@@ -94,6 +140,7 @@ export class CloudSnapshots {
         ),
     )
     if (seen?.state === 'completed') return
+    signal?.throwIfAborted()
     throw new DroverError(
       'COMMAND_FAILED',
       `EC2 could not make snapshot ${snapshotId} (${device}): it is ${seen?.state}`,
@@ -104,25 +151,31 @@ export class CloudSnapshots {
    * It is there, whole, and this device's. No call of EC2's changes what a snapshot holds. Of one that was whole before: an answer that says
    * otherwise may be older than that, so it is asked again for as long as describes lag behind.
    */
-  async isThere({ snapshotId, askedAt }: LedgerSnapshot, device: string): Promise<boolean> {
-    if (snapshotId === null) return false
+  async isThere(snapshot: LedgerSnapshot, device: string): Promise<boolean> {
+    return (await this.find(snapshot, device)) !== null
+  }
+
+  /** Null: `isThere` says no. */
+  async find({ snapshotId, askedAt, madeAs }: LedgerSnapshot, device: string): Promise<CloudSnapshot | null> {
+    if (snapshotId === null) return null
     const { cloud, cluster, clock, limits } = this.#parts
     const endsAt = clock.monotonic() + limits.settle
     for (let waitMs = retryMs; ; waitMs *= 2) {
       const [found] = await cloud.snapshots([snapshotId])
-      if (found !== undefined && !isOwn(found.tags, cluster(), device)) return false
-      if (found?.state === 'completed') return true
+      if (found !== undefined && !isOwn(found.tags, cluster(), madeAs ?? device)) return null
+      if (found?.state === 'completed') return found
       const mayBeOld = found === undefined ? clock.now() - askedAt < limits.settle : found.state === 'pending'
-      if (!mayBeOld || clock.monotonic() > endsAt) return false
+      if (!mayBeOld || clock.monotonic() > endsAt) return null
       await clock.sleep(waitMs)
     }
   }
 
   /** The absent is a success. */
   async destroy(entry: Entry): Promise<Entry> {
-    const { cloud, ledger, clock, limits } = this.#parts
+    const { cloud, clock, limits } = this.#parts
     const { device, snapshot } = entry
     if (snapshot === null) return entry
+    if (snapshot.madeAs !== undefined) return this.#forget(entry)
     const found = await this.#ofDevice(device, snapshot)
     // Not shown yet, maybe; without an answer it may have been made later than it was asked for.
     const settleMs = snapshot.snapshotId === null ? 2 * limits.settle : limits.settle
@@ -138,8 +191,12 @@ export class CloudSnapshots {
         if (!isRefusal(error, 'InvalidSnapshot.NotFound')) throw error
       }
     }
+    return this.#forget(entry)
+  }
+
+  async #forget(entry: Entry): Promise<Entry> {
     const left: Entry = { ...entry, snapshot: null }
-    await ledger.write(left)
+    await this.#parts.ledger.write(left)
     return left
   }
 

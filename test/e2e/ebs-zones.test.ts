@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { until } from '../../lab/command.ts'
+import type { LabHost } from '../../lab/host.ts'
+import { Lab } from '../../lab/lab.ts'
+import { goesOn, inVolume, startWriter, volumeMounts } from '../support/e2e.ts'
+import { type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
+import { watchPhases } from '../support/phase-watch.ts'
+
+/* Two Docker hosts as instances in two zones of one region: a container and its volume go from one to the other by snapshots. */
+
+interface MoveJson {
+  readonly state: string
+  readonly totalBytes: number
+  readonly downtimeMs: number | null
+  readonly rounds: readonly unknown[]
+  readonly error: { readonly code: string } | null
+}
+
+const pool = 'ebs:?size=1'
+/** So many times each volume goes there and back; for figures, more: `DROVER_ZONE_MOVES=5`. */
+const times = Number(process.env.DROVER_ZONE_MOVES ?? 1)
+/** How long writers were stopped, by the size of their volume. */
+const stopped: Record<string, number[]> = {}
+let lab: Lab
+let ec2: LabEc2
+beforeAll(async () => {
+  lab = await Lab.up({ name: 'ebs-zones', subnet: '10.78.45', vold: false })
+  ec2 = await startLabEc2(lab, 'zones')
+  for (const host of lab.hosts) await ec2.startVold(host, pool)
+  await lab.makeCluster()
+}, 180_000)
+afterAll(async () => {
+  await lab?.down()
+  await ec2?.dispose()
+}, 60_000)
+
+const move = async (name: string, to: LabHost, ...flags: string[]): Promise<MoveJson> =>
+  JSON.parse(await lab.host1.vol('--json', 'move', name, '--to', to.name, ...flags))
+
+const expectWhole = async (host: LabHost, container: string) => {
+  const log = (await host.docker('exec', container, 'cat', '/d/log')).split('\n').map(Number)
+  expect(log).toEqual(Array.from({ length: log.length }, (_, index) => index + 1))
+}
+
+/** Removals go on in the background. */
+const awaitLeft = async (zones: readonly string[], snapshots: number): Promise<void> => {
+  const seen = async () => {
+    const left = await ec2.left()
+    return { zones: left.volumes.map(({ zone }) => zone), snapshots: left.snapshots.length }
+  }
+  await expect.poll(seen, { timeout: 60_000, interval: 500 }).toEqual({ zones, snapshots })
+}
+
+test.each(['1G', '8G'])(
+  'to another zone and back, a volume of %s',
+  async (size) => {
+    const { host1, host2 } = lab
+    const downtimes: number[] = []
+    stopped[size] = downtimes
+    const note = ({ downtimeMs }: MoveJson) => downtimes.push(downtimeMs ?? Number.NaN)
+    await host1.vol('create', 'db', '--size', size)
+    await inVolume(host1, 'db', 'dd if=/dev/urandom of=/d/big bs=1M count=16')
+    const sum = await inVolume(host1, 'db', 'sha256sum /d/big')
+    await startWriter(host1, 'writer', 'db')
+    const plan = JSON.parse(await host1.vol('--json', 'move', 'db', '--to', 'host2', '--dry-run'))
+    expect(plan).toMatchObject({ strategy: 'snapshot-full' })
+    const before = (await ec2.calls()).length
+    const there = await move('db', host2)
+    note(there)
+    const asked = (await ec2.calls()).slice(before).map(({ action }) => action)
+    const counts = Object.entries(Object.groupBy(asked, (action) => action)).map(
+      ([name, all]) => `${all?.length} ${name}`,
+    )
+    console.info(`${size}: writers stopped for ${there.downtimeMs} ms; EC2 was asked ${counts.join(', ')}`)
+    expect(there).toMatchObject({ state: 'done', error: null })
+    // Only names of snapshots were sent.
+    expect(there.totalBytes).toBeLessThan(4_096)
+    await goesOn(host2, 'writer')
+    await expectWhole(host2, 'writer')
+    expect(await host2.docker('exec', 'writer', 'sha256sum', '/d/big')).toBe(sum)
+    expect(await volumeMounts(host1)).toEqual([])
+    await awaitLeft(['eu-test-1b'], 1)
+
+    note(await move('db', host1))
+    for (let time = 1; time < times; time += 1) for (const host of [host2, host1]) note(await move('db', host))
+    await goesOn(host1, 'writer')
+    await expectWhole(host1, 'writer')
+    await host1.docker('rm', '--force', 'writer')
+    expect(await inVolume(host1, 'db', 'sha256sum /d/big')).toBe(sum)
+    await host1.vol('rm', 'db')
+    await awaitLeft([], 0)
+    for (const [of, all] of Object.entries(stopped)) {
+      const sorted = all.toSorted((one, other) => one - other)
+      console.info(
+        `${of}: writers stopped for ${all.join(', ')} ms, median ${sorted[Math.floor(sorted.length / 2)]} ms`,
+      )
+    }
+  },
+  300_000 * times,
+)
+
+test.each([
+  ['source', 'delta'],
+  ['target', 'verify'],
+])(
+  'the %s dies at %s: one writer, with everything; nothing is left of the move',
+  async (side, phase) => {
+    const { host1, host2 } = lab
+    await startWriter(host1, 'writer', side)
+    const victim = side === 'source' ? host1 : host2
+    const reached = Promise.withResolvers<void>()
+    const watch = await watchPhases(host1, (entered) => entered === phase && reached.resolve())
+    await host1.vol('move', side, '--to', 'host2', '--detach')
+    await reached.promise
+    await victim.killVold()
+    await watch.stop()
+    await ec2.startVold(victim, pool)
+    const owner = lab.host(
+      await until(
+        `volume ${side} to rest`,
+        async () => {
+          const { stdout, exitCode } = await host1.tryVol('--json', 'inspect', side)
+          if (exitCode !== 0) return null
+          const { owner, openMoveId } = JSON.parse(stdout)
+          return openMoveId === null ? String(owner) : null
+        },
+        { timeoutMs: 120_000, intervalMs: 500 },
+      ),
+    )
+    const running = () => owner.docker('inspect', '--format', '{{.State.Running}}', 'writer').catch(() => 'absent')
+    await until('container writer to run', async () => ((await running()) === 'true' ? true : null), {
+      timeoutMs: 60_000,
+    })
+    await goesOn(owner, 'writer')
+    await expectWhole(owner, 'writer')
+    expect(await volumeMounts(owner === host1 ? host2 : host1)).toEqual([])
+    await awaitLeft([owner === host1 ? 'eu-test-1a' : 'eu-test-1b'], owner === host1 ? 0 : 1)
+    await owner.docker('rm', '--force', 'writer')
+    await host1.vol('rm', side)
+    await awaitLeft([], 0)
+  },
+  180_000,
+)
+
+test('while EC2 takes its time for a round the container can start anew, and a cancel ends the move at once', async () => {
+  const { host1 } = lab
+  await startWriter(host1, 'writer', 'slow')
+  await ec2.slow(true)
+  const id = (await host1.vol('move', 'slow', '--to', 'host2', '--detach')).trim()
+  await awaitLeft(['eu-test-1a'], 1)
+  await host1.docker('restart', '--time', '0', 'writer')
+  await goesOn(host1, 'writer')
+  await host1.vol('cancel', id)
+  await awaitLeft(['eu-test-1a'], 0)
+  await ec2.slow(false)
+  expect(JSON.parse(await host1.vol('--json', 'inspect', 'slow'))).toMatchObject({ owner: 'host1', openMoveId: null })
+  await goesOn(host1, 'writer')
+  await expectWhole(host1, 'writer')
+  await host1.docker('rm', '--force', 'writer')
+  await host1.vol('rm', 'slow')
+  await awaitLeft([], 0)
+}, 120_000)
