@@ -3,6 +3,7 @@ import { closeSync, openSync } from 'node:fs'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import type { DirectBlocks } from '../../../src/backends/block/ebs/direct/blocks.ts'
 import { DraftWriter } from '../../../src/backends/block/ebs/direct/draft-writer.ts'
 import { ParentBlocks } from '../../../src/backends/block/ebs/direct/parent-blocks.ts'
 import { askForSize } from '../../../src/backends/block/stream/ask-size.ts'
@@ -229,4 +230,20 @@ describe('where the direct API is not to be had, a volume is made', () => {
     await host.devices.arrive(later, null)
     expect(await asked(later)).toHaveProperty('draft')
   })
+})
+
+test('the parent’s blocks are found in order, whatever lies between those that are asked for', async () => {
+  const listed = [...Array.from({ length: 30_000 }, (_, index) => index), 90_000]
+  const begun: number[] = []
+  const lists = {
+    blocks: async function* (_: unknown, from: number) {
+      begun.push(from)
+      for (const index of listed) if (index >= from) yield { index, token: `${index}`, baseToken: null }
+    },
+  }
+  const parent = new ParentBlocks({ lists } as unknown as DirectBlocks, 'snap-1')
+  const found = []
+  for (const index of [1, 3, 25_000, 40_000, 90_000, 90_001]) found.push((await parent.find(index))?.index ?? null)
+  expect(found).toEqual([1, 3, 25_000, null, 90_000, null])
+  expect(begun).toEqual([1, 25_000, 40_000])
 })
