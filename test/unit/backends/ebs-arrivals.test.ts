@@ -178,6 +178,19 @@ describe('a call that goes wrong', () => {
     expect(left()).toEqual([])
   })
 
+  test('a block that EBS still writes for a try before: it is waited for', async () => {
+    await start()
+    const { writes } = host.parts.direct
+    const tags = { 'drover:cluster': host.parts.surroundings.cluster() }
+    const id = await writes.start({ token: 'one', gib: 8, parentSnapshotId: null, tags, kmsKeyArn: null })
+    let refusals = 5
+    Object.assign(server.world.writings.get(id)?.busy ?? {}, { has: () => refusals-- > 0 })
+    const writer = new DraftWriter(writes, id, null)
+    await writer.data(0, randomBytes(blockBytes))
+    await writer.end()
+    expect(count('PutSnapshotBlock')).toBe(6)
+  })
+
   test('a stream that is cut leaves nothing, also after a crash', async () => {
     await start()
     const stream = await streamed(await source('one', randomBytes(4 * blockBytes)), null)

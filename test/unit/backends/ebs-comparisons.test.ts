@@ -43,6 +43,25 @@ test('what is written is compared by a snapshot taken for that, which goes', asy
   await expect.poll(async () => (await bench.host().parts.ledger.read(bench.live))?.snapshot).toBeNull()
 })
 
+test('a comparison that breaks on its way: it is told, nothing is left, and the next one reads both', async () => {
+  await start()
+  await bench.write(0, randomBytes(3 * unitBytes))
+  const base = await bench.snapshot()
+  await bench.write(0, randomBytes(unitBytes))
+  const changes = () => bench.host().devices.changes(bench.live, base.device, sizeBytes)
+  const compare = async () => {
+    const told = await changes()
+    bench.server.faults.add({ action: 'GetSnapshotBlock', kind: 'damaged', times: 100 })
+    for await (const _ of told ?? []);
+  }
+  await expect(compare()).rejects.toMatchObject({ code: 'STREAM_FAILED' })
+  bench.server.faults.clear()
+  expect(bench.left()).toEqual([base.id])
+  expect(await changes()).toBeNull()
+  await clock.sleep(11 * 60_000)
+  expect(await changes()).not.toBeNull()
+})
+
 describe('a snapshot that is only to be compared with', () => {
   test.each([
     ['EC2 takes long over it', () => Object.assign(bench.server.world.times, { snapshot: 600_000 })],

@@ -16,8 +16,9 @@ interface Parts
   begin(entry: Entry, withinMs: number): Promise<Entry>
 }
 
-/** Where EC2 took too long over a snapshot it will do so again. */
-const lateAgainMs = 10 * 60_000
+const late = 'EC2 takes long over a snapshot to compare with'
+/** Where EC2 took too long over a snapshot, or a comparison broke, it will be so again. */
+const againMs = 10 * 60_000
 
 /**
  * What differs, by the direct API: it knows snapshots, so of a device that is written one is taken for as long as it is compared. Writers may be
@@ -27,7 +28,7 @@ export class Comparisons {
   readonly #parts: Parts
   readonly #running = new Set<string>()
   readonly #tries: StreamTries
-  #lateUntil = Number.NEGATIVE_INFINITY
+  #closedUntil = Number.NEGATIVE_INFINITY
 
   constructor(parts: Parts) {
     this.#parts = parts
@@ -49,22 +50,31 @@ export class Comparisons {
   async changes(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null> {
     const { access } = this.#parts.direct
     const baseSnapshotId = await this.#sealed(base)
-    if (baseSnapshotId === null || this.#parts.clock.monotonic() < this.#lateUntil) return null
+    if (baseSnapshotId === null || this.#parts.clock.monotonic() < this.#closedUntil) return null
     // No snapshot is taken in vain.
     if (!(await access.reaches({ snapshotId: baseSnapshotId, baseSnapshotId: null }))) return null
     const shown = await this.#shown(device)
     if (shown === null) return null
     const pair = { snapshotId: shown.snapshotId, baseSnapshotId }
-    if (await access.reaches(pair)) return this.#differences(pair, sizeBytes, shown.drop)
+    if (await access.reaches(pair)) return this.#differences(device, pair, sizeBytes, shown.drop)
     await shown.drop()
     return null
   }
 
-  async *#differences(pair: SnapshotPair, sizeBytes: number, drop: () => Promise<void>): AsyncGenerator<Range, void> {
+  async *#differences(
+    device: string,
+    pair: SnapshotPair,
+    sizeBytes: number,
+    drop: () => Promise<void>,
+  ): AsyncGenerator<Range, void> {
     try {
       for await (const { start, piece } of piecesOfSnapshot(this.#parts.direct.blocks, pair, sizeBytes)) {
         for (const { from, to } of runsOf(piece)) yield { start: start + from, end: start + to }
       }
+    } catch (error) {
+      // It may break for what the first block does not show, and would do so each time.
+      this.#close(device, error, 'a comparison by the EBS direct API broke')
+      throw error
     } finally {
       await drop()
     }
@@ -112,7 +122,7 @@ export class Comparisons {
       return begun?.snapshot?.snapshotId ?? null
     } catch (error) {
       if (!hasCode(error, 'TIMED_OUT')) throw error
-      this.#isLate(device, error)
+      this.#close(device, error, late)
       return null
     }
   }
@@ -124,18 +134,15 @@ export class Comparisons {
       return true
     } catch (error) {
       if (!hasCode(error, 'TIMED_OUT')) throw error
-      this.#isLate(device, error)
+      this.#close(device, error, late)
       return false
     }
   }
 
-  #isLate(device: string, error: Error): void {
+  #close(device: string, error: unknown, why: string): void {
     const { clock, logger } = this.#parts
-    this.#lateUntil = clock.monotonic() + lateAgainMs
-    logger.warn(
-      { device, err: error },
-      'EC2 takes long over a snapshot to compare with; whole volumes are read instead',
-    )
+    this.#closedUntil = clock.monotonic() + againMs
+    logger.warn({ device, err: error }, `${why}; whole volumes are read instead`)
   }
 
   /** What a crash left of a comparison; of one that runs nothing is touched. */

@@ -29,7 +29,11 @@ interface Parts {
 const tries = 3
 /** AWS gives a snapshot up on which nobody has gone on for so long. */
 const idleMinutes = 60
-/** What was started a moment ago may not be known everywhere. */
+/**
+ * What was started a moment ago may not be known everywhere, for up to two minutes as others have seen of AWS; and a block may still be written for a
+ * try whose answer was lost.
+ */
+const knownMs = 150_000
 const settleMs = 60_000
 const waitMs = 1_000
 /** Another try does not help. */
@@ -62,7 +66,7 @@ export class DirectWrites {
   /** @param checksum SHA256, in base64 @throws STREAM_FAILED when it arrives damaged again and again */
   async put(snapshotId: string, index: number, bytes: Buffer, checksum: string): Promise<void> {
     const { clock } = this.#parts
-    const settledAt = clock.monotonic() + settleMs
+    const knownAt = clock.monotonic() + knownMs
     let why: unknown = null
     for (let left = tries; left > 0; ) {
       try {
@@ -70,9 +74,11 @@ export class DirectWrites {
         if (told === checksum) return
         left -= 1
       } catch (error) {
-        const isUnknown = isRefusal(error, 'ResourceNotFoundException') && clock.monotonic() < settledAt
-        const isDamaged = isRefusal(error, 'ValidationException') && !final.includes(reasonOf(error) ?? '')
-        if (!isUnknown && !isDamaged) throw error
+        const reason = reasonOf(error) ?? ''
+        const isEarly = isRefusal(error, 'ResourceNotFoundException') || reason === 'CONFLICTING_BLOCK_UPDATE'
+        const mayPass = isEarly && clock.monotonic() < knownAt
+        const isDamaged = isRefusal(error, 'ValidationException') && !isEarly && !final.includes(reason)
+        if (!mayPass && !isDamaged) throw error
         why = error
         if (isDamaged) left -= 1
         else await clock.sleep(waitMs)
