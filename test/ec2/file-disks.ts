@@ -59,6 +59,9 @@ export const fileDisks = (directory: string): Disks & { path(id: string): string
   }
 }
 
+/** Up to this, to read all of a file is sooner done than to sync it and ask where it has holes. */
+const soonReadBytes = 128 * 2 ** 20
+
 /** Zeros beyond the end. */
 const readAt = async (file: FileHandle, index: number): Promise<Buffer> => {
   const bytes = Buffer.alloc(blockBytes)
@@ -68,10 +71,15 @@ const readAt = async (file: FileHandle, index: number): Promise<Buffer> => {
 
 /** Those that are no mere holes: of a file of a GiB that holds little the rest need not be read. */
 const blocksIn = async (file: FileHandle): Promise<Set<number>> => {
-  const last = Math.ceil((await file.stat()).size / blockBytes)
+  const { size } = await file.stat()
+  const last = Math.ceil(size / blockBytes)
   const found = new Set<number>()
   const add = (from: number, to: number) => {
     for (let index = from; index < Math.min(to, last); index += 1) found.add(index)
+  }
+  if (size <= soonReadBytes) {
+    add(0, last)
+    return found
   }
   await file.sync()
   try {
