@@ -58,7 +58,10 @@ export class KernelDisks implements AttachedDisks {
   constructor(links: string, sys = '/sys', numbers = '/dev/disk/by-diskseq') {
     this.#links = links
     this.#sys = sys
-    this.#xvd = new XvdDisks({ sys, links: numbers, read: (name) => this.#readNamed(name) })
+    this.#xvd = new XvdDisks({
+      ...{ sys, links: numbers, read: (name) => this.#readNamed(name) },
+      isClaimed: async (disk) => (await absentAsNull(this.isClaimed(disk))) ?? false,
+    })
   }
 
   link(volumeId: string): string {

@@ -21,6 +21,7 @@ interface Parts {
   readonly links: string
   /** Null: it has gone. */
   readonly read: (name: string) => Promise<KernelDisk | null>
+  readonly isClaimed: (disk: KernelDisk) => Promise<boolean>
 }
 
 /** Those that Drover asks for. */
@@ -28,7 +29,7 @@ export const xvdNames: readonly string[] = ['b', 'c', 'd'].flatMap((first) =>
   Array.from({ length: 26 }, (_, index) => `xvd${first}${String.fromCharCode(97 + index)}`),
 )
 const againMs = 1_000
-/** Whose is what EC2 has not attached, such as a disk that is part of the instance. */
+/** Whose is what EC2 has not attached and nobody has mounted, such as a disk that is part of the instance. */
 const nobody = ''
 
 /**
@@ -87,17 +88,22 @@ export class XvdDisks {
     const askedAt = clock.monotonic()
     const told = await names.ask()
     const waits: number[] = []
-    for (const { name, sequence } of unknown) {
+    const doubtful: { name: string }[] = []
+    for (const { name, sequence, disk } of unknown) {
       const volumeId = told.get(`/dev/${name}`)
       const expected = this.#expected.get(name)
       const leftMs = (this.#seen.get(name)?.at ?? askedAt) + settleMs - askedAt
-      if (leftMs <= 0 && volumeId === null) throw uncertain([{ name }])
-      if (leftMs <= 0 || (volumeId != null && volumeId === expected)) {
+      // What is in use and is not told of may be anybody's: it may be that EC2 leaves it out.
+      if (leftMs <= 0 && volumeId == null && (volumeId === null || (await this.#parts.isClaimed(disk)))) {
+        doubtful.push({ name })
+      } else if (leftMs <= 0 || (volumeId != null && volumeId === expected)) {
         this.#bound.set(name, { sequence, volumeId: volumeId ?? nobody })
         this.#expected.delete(name)
       } else waits.push(expected === undefined ? leftMs : Math.min(againMs, leftMs))
     }
-    if (waits.length === unknown.length) await clock.sleep(Math.min(...waits))
+    if (waits.length + doubtful.length < unknown.length) return
+    if (waits.length === 0) throw uncertain(doubtful)
+    await clock.sleep(Math.min(...waits))
   }
 
   /** What the kernel shows by now, and whose is still known. */
