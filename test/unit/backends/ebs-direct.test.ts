@@ -8,6 +8,8 @@ import { Calls } from '../../../src/backends/block/ebs/calls.ts'
 import { DirectAccess } from '../../../src/backends/block/ebs/direct/access.ts'
 import { ahead } from '../../../src/backends/block/ebs/direct/ahead.ts'
 import { DirectBlocks } from '../../../src/backends/block/ebs/direct/blocks.ts'
+import { answerMs } from '../../../src/backends/block/ebs/direct/client.ts'
+import { onInstance } from '../../../src/backends/block/ebs/surroundings.ts'
 import { receiveBlocks } from '../../../src/backends/block/stream/receive.ts'
 import { type SendOrder, sendBlocks } from '../../../src/backends/block/stream/send.ts'
 import { Input, Output } from '../../../src/lib/descriptor-io.ts'
@@ -225,4 +227,9 @@ describe('what breaks is told', () => {
     await clock.sleep(11 * 60_000)
     await mustContent(now.device, base.device)
   })
+})
+
+test('a call on a connection that is dead ends in time to be made again', () => {
+  const { limits } = onInstance({ home: '/nowhere', cluster: () => '' })
+  expect(2 * answerMs).toBeLessThan(limits.silence)
 })

@@ -5,7 +5,8 @@ import type { Ec2Options } from '../ec2-client.ts'
 export type Ebs = EBS
 
 const connectMs = 5_000
-const answerMs = 30_000
+/** One connection that is dead must not use up the time after which nothing has come: the call is made again on another. */
+export const answerMs = 9_000
 /** Of a peer that takes a call and says nothing: by itself the SDK warns, and goes on waiting. */
 const silence = { requestTimeout: answerMs, throwOnRequestTimeout: true, socketTimeout: answerMs }
 const sockets = 64
