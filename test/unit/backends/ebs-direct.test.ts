@@ -233,3 +233,12 @@ test('a call on a connection that is dead ends in time to be made again', () => 
   const { limits } = onInstance({ home: '/nowhere', cluster: () => '' })
   expect(2 * answerMs).toBeLessThan(limits.silence)
 })
+
+test('whether the direct API is to be had is not waited for where it throttles', async () => {
+  await start()
+  await bench.write(0, randomBytes(unitBytes))
+  const { device } = await bench.snapshot()
+  bench.server.faults.add({ action: 'GetSnapshotBlock', kind: 'throttled', times: 1_000 })
+  expect(await bench.host().devices.content(device, null)).toBeNull()
+  expect(bench.gets()).toBeLessThan(12)
+})

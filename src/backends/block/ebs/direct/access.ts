@@ -30,7 +30,7 @@ export class DirectAccess {
     if (!this.#isWanted || this.#clock.monotonic() < this.#closedUntil) return false
     try {
       for await (const block of this.#blocks.lists.blocks(pair, 0, answerMs)) {
-        await this.#blocks.read(pair, block)
+        await this.#blocks.read(pair, block, answerMs)
         break
       }
       this.#isSaid = false

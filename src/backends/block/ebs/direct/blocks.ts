@@ -21,16 +21,28 @@ export class DirectBlocks {
     this.#unansweredMs = unansweredMs
   }
 
-  /** What both snapshots of the pair have there; zeros where the base has no such block. @throws STREAM_FAILED for what is damaged */
-  async read(pair: SnapshotPair, block: ListedBlock): Promise<{ bytes: Buffer; old: Buffer | null }> {
+  /**
+   * What both snapshots of the pair have there; zeros where the base has no such block. @param timeoutMs for each call
+   * @throws STREAM_FAILED for what is damaged
+   */
+  async read(
+    pair: SnapshotPair,
+    block: ListedBlock,
+    timeoutMs?: number,
+  ): Promise<{ bytes: Buffer; old: Buffer | null }> {
     const [bytes, old] = await Promise.all([
-      this.#read(pair, block, 'token'),
-      pair.baseSnapshotId === null ? null : this.#read(pair, block, 'baseToken'),
+      this.#read(pair, block, 'token', timeoutMs),
+      pair.baseSnapshotId === null ? null : this.#read(pair, block, 'baseToken', timeoutMs),
     ])
     return { bytes, old }
   }
 
-  async #read(pair: SnapshotPair, block: ListedBlock, which: 'token' | 'baseToken'): Promise<Buffer> {
+  async #read(
+    pair: SnapshotPair,
+    block: ListedBlock,
+    which: 'token' | 'baseToken',
+    timeoutMs?: number,
+  ): Promise<Buffer> {
     const token = block[which]
     const snapshotId = (which === 'token' ? pair.snapshotId : pair.baseSnapshotId) ?? ''
     if (token === null) {
@@ -42,7 +54,7 @@ export class DirectBlocks {
       )
     }
     try {
-      return await this.#proved(snapshotId, block.index, token)
+      return await this.#proved(snapshotId, block.index, token, timeoutMs)
     } catch (error) {
       if (reasonOf(error) !== 'INVALID_BLOCK_TOKEN') throw error
       // It has expired: who takes the stream was slow.
@@ -55,10 +67,10 @@ export class DirectBlocks {
     }
   }
 
-  async #proved(snapshotId: string, index: number, token: string): Promise<Buffer> {
-    const options = { again: true, unansweredMs: this.#unansweredMs }
+  async #proved(snapshotId: string, index: number, token: string, timeoutMs?: number): Promise<Buffer> {
+    const options = timeoutMs === undefined ? { unansweredMs: this.#unansweredMs } : { timeoutMs }
     for (let left = tries; ; left -= 1) {
-      const { bytes, told } = await this.#calls.make('ebs:GetSnapshotBlock', options, () =>
+      const { bytes, told } = await this.#calls.make('ebs:GetSnapshotBlock', { again: true, ...options }, () =>
         this.#get(snapshotId, index, token),
       )
       const found = createHash('sha256').update(bytes).digest('base64')
