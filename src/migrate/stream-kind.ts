@@ -1,4 +1,4 @@
-import type { Backend, SharedSnapshotFacet, TreeFacet } from '../backends/backend.ts'
+import type { Backend, SharedSnapshotFacet, StreamFacet, TreeFacet } from '../backends/backend.ts'
 import { type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
 import { asDroverError, DroverError } from '../domain/errors.ts'
 import type { SourceObservation, TargetReport } from './agent.ts'
@@ -80,4 +80,9 @@ export const sharingOf = (backend: Backend): SharedSnapshotFacet => {
 export const treesOf = (backend: Backend): TreeFacet => {
   if (backend.trees !== undefined) return backend.trees
   throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no trees`)
+}
+
+export const streamsOf = (backend: Backend): StreamFacet => {
+  if (backend.streams !== undefined) return backend.streams
+  throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no streams`)
 }

@@ -1,27 +1,20 @@
-import type { Backend, StreamFacet } from '../backends/backend.ts'
-import { receiveCommand } from '../backends/tree/commands.ts'
+import type { Backend } from '../backends/backend.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import { type DatasetRecord, type SnapshotRecord, treeIdentity } from '../domain/dataset.ts'
+import type { DatasetRecord, SnapshotRecord } from '../domain/dataset.ts'
 import type { DatasetOptions } from '../domain/dataset-options.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { datasetOf } from '../volumes/lifecycle.ts'
-import type { MoveCommand, PreparedContainer, ReceiveArgs, TargetReport } from './agent.ts'
+import type { MoveCommand, PreparedContainer, TargetReport } from './agent.ts'
 import type { Conduit } from './conduit.ts'
 import type { MoveJournal } from './move-journal.ts'
-import {
-  dropMoveSnapshots,
-  dropSnapshots,
-  intactOf,
-  lateSnapshot,
-  moveSnapshotPrefix,
-  refuseEarlierSnapshot,
-} from './move-snapshots.ts'
+import { dropMoveSnapshots, intactOf, lateSnapshot, refuseEarlierSnapshot } from './move-snapshots.ts'
 import { checkBound, ended, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
-import { identityFor, readinessOf, type StreamKind, sharingOf, treesOf } from './stream-kind.ts'
+import { readinessOf, streamsOf } from './stream-kind.ts'
 import { TargetContainers } from './target-containers.ts'
+import { type ReceivedArgs, type ReceiveOrder, TargetReceiving } from './target-receiving.ts'
 import { partialName, TargetRefusal } from './target-refusal.ts'
 
 /** What the target of a move does. docs/move-protocol.md has the rules. */
@@ -32,6 +25,7 @@ export class TargetSide {
   readonly #firstMount: FirstMount
   readonly #containers: TargetContainers
   readonly #refusal: TargetRefusal
+  readonly #receiving: TargetReceiving
 
   constructor(host: VolumeHost, runtime: ContainerRuntime, journal: MoveJournal, firstMount: FirstMount) {
     this.#host = host
@@ -39,6 +33,7 @@ export class TargetSide {
     this.#journal = journal
     this.#firstMount = firstMount
     this.#containers = new TargetContainers(host, runtime, journal)
+    this.#receiving = new TargetReceiving(host)
     this.#refusal = new TargetRefusal(host, runtime, journal)
   }
 
@@ -127,100 +122,16 @@ export class TargetSide {
     }
   }
 
-  async streamVersion(args: MoveCommand): Promise<number> {
-    const { backend } = await heldIn(this.#host, args, 'receiving')
-    return backend.streams?.version ?? 1
+  streamVersion(args: MoveCommand): Promise<number> {
+    return this.#receiving.streamVersion(args)
   }
 
-  /** Where the stream goes: the command that reads it. */
-  async prepareReceive(args: MoveCommand & ReceiveOrder): Promise<{ conduit: Conduit; resumeToken?: string }> {
-    return exclusively(this.#host, args, async () => {
-      const held = await heldIn(this.#host, args, 'receiving')
-      if (args.stream === 'tree') return { conduit: await this.#prepareTree(args, held) }
-      if (args.stream === 'snapshot') {
-        const argv = await sharingOf(held.backend).prepareReceive(args.volumeId, partialName(args))
-        return { conduit: (use) => use(argv) }
-      }
-      const streams = streamsOf(held.backend)
-      const { volumeId, baseUuid = null, resumes: streamUuid } = args
-      const resumed =
-        streamUuid === undefined
-          ? null
-          : ((await streams.resuming?.resumeReceive(volumeId, partialName(args), { streamUuid, baseUuid })) ?? null)
-      if (resumed !== null) return { conduit: (use) => use(resumed.argv, streams.landing), resumeToken: resumed.token }
-      const argv = await streams.prepareReceive(volumeId, partialName(args), baseUuid)
-      return { conduit: (use) => use(argv, streams.landing) }
-    })
+  prepareReceive(args: MoveCommand & ReceiveOrder): Promise<{ conduit: Conduit; resumeToken?: string }> {
+    return this.#receiving.prepare(args)
   }
 
-  async #prepareTree(args: MoveCommand & { baseUuid?: string | null }, held: Held): Promise<Conduit> {
-    const { backend, record } = held
-    const trees = treesOf(backend)
-    const baseIdentity = args.baseUuid ?? null
-    const base = record.snapshots.find((snapshot) => treeIdentity(snapshot) === baseIdentity)
-    if (baseIdentity !== null && base === undefined) {
-      throw new DroverError(
-        'DATASET_MISSING',
-        `volume ${record.name} has no snapshot ${baseIdentity} here that a stream could go upon; send it whole`,
-      )
-    }
-    const partial = partialName(args)
-    const { sizeBytes, options } = record
-    const made = { sizeBytes, ...(options === undefined ? {} : { options }) }
-    await trees.prepareReceive(args.volumeId, partial, base?.name ?? null, made)
-    return (use) =>
-      trees.withPartial(args.volumeId, partial, ({ path, proofPath }) =>
-        use(receiveCommand({ tree: `${path}/data`, baseIdentity, proofPath })),
-      )
-  }
-
-  /** Rule 8: identity proved, recorded with uuid and generation; what was received stays read-only. */
-  received(
-    args: MoveCommand & { name: string; streamUuid: string; baseUuid: string | null; stream?: StreamKind },
-  ): Promise<SnapshotRecord> {
-    return exclusively(this.#host, args, async () => {
-      const held = await heldIn(this.#host, args, 'receiving')
-      const { stream = 'native' } = args
-      const known = held.record.snapshots.find(
-        (snapshot) => snapshot.name === args.name && identityFor(stream, snapshot) === args.streamUuid,
-      )
-      if (known !== undefined) return known
-      // First: what has got its name is what the next try finds, whatever that goes upon.
-      if (args.baseUuid !== null) await this.#proveBase(held, args.baseUuid, stream)
-      const snapshot = await this.#finish(stream, args, held)
-      const recorded = await write(held, {
-        snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
-      })
-      // Nothing goes upon those before, and the source removes them.
-      if (stream === 'snapshot') await dropSnapshots(recorded, (each) => isOfMove(args, each) && each !== snapshot)
-      return snapshot
-    })
-  }
-
-  #finish(
-    stream: StreamKind,
-    args: MoveCommand & { name: string; streamUuid: string },
-    held: Held,
-  ): Promise<SnapshotRecord> {
-    if (stream === 'tree') return this.#finishTree(args, held)
-    const facet = stream === 'snapshot' ? sharingOf(held.backend) : streamsOf(held.backend)
-    return facet.finishReceive(args.volumeId, partialName(args), args.name, args.streamUuid)
-  }
-
-  async #finishTree(args: MoveCommand & { name: string; streamUuid: string }, held: Held): Promise<SnapshotRecord> {
-    const { volumeId, name, streamUuid } = args
-    const snapshot = await treesOf(held.backend).finishReceive(volumeId, partialName(args), name, streamUuid)
-    return { ...snapshot, treeUuid: streamUuid }
-  }
-
-  /** It was intact when the move chose it; somebody may have written to it since. */
-  async #proveBase({ backend, record }: Held, streamUuid: string, stream: StreamKind): Promise<void> {
-    const base = record.snapshots.find((snapshot) => identityFor(stream, snapshot) === streamUuid)
-    if (base !== undefined && (await backend.snapshots?.intact(record.volumeId, base)) === true) return
-    throw new DroverError(
-      'STREAM_FAILED',
-      `the snapshot ${base?.name ?? streamUuid} of volume ${record.name}, which the stream was received upon, was changed on host ${this.#host.identity.hostName} since; move it again, which sends it whole`,
-    )
+  received(args: MoveCommand & ReceivedArgs): Promise<SnapshotRecord> {
+    return this.#receiving.received(args)
   }
 
   prepareContainers(
@@ -363,14 +274,4 @@ export class TargetSide {
       keepUntil: null,
     }
   }
-}
-
-const isOfMove = (command: MoveCommand, { name }: SnapshotRecord): boolean =>
-  name.startsWith(moveSnapshotPrefix(command))
-
-type ReceiveOrder = Partial<Pick<ReceiveArgs, 'baseUuid' | 'stream' | 'resumes'>>
-
-const streamsOf = (backend: Backend): StreamFacet => {
-  if (backend.streams !== undefined) return backend.streams
-  throw new DroverError('INTERNAL', `pool ${backend.spec.text} takes no streams`)
 }
