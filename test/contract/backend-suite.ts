@@ -41,6 +41,8 @@ const parts = {
   },
   streams: (bench: BackendBench, facets: Facets) => {
     if (facets.streams) streamSuite(bench)
+  },
+  resuming: (bench: BackendBench, facets: Facets) => {
     if (facets.resuming === true) resumingSuite(bench)
   },
   trees: (bench: BackendBench, facets: Facets) => {
@@ -59,7 +61,7 @@ interface Facets {
 }
 
 export type SuitePart = keyof typeof parts
-export const allParts: readonly SuitePart[] = ['volumes', 'crashes', 'snapshots', 'streams', 'trees']
+export const allParts: readonly SuitePart[] = ['volumes', 'crashes', 'snapshots', 'streams', 'resuming', 'trees']
 
 /** What every backend must do, on real storage. `facets` names the optional abilities that this one has. */
 export const backendSuite = (
@@ -69,7 +71,10 @@ export const backendSuite = (
   which: readonly SuitePart[] = allParts,
 ): void => {
   describe(`backend ${name}`, () => {
-    const bench = setUpBench(makePool, which.includes('streams') || which.includes('trees'))
+    const bench = setUpBench(
+      makePool,
+      which.some((part) => ['streams', 'resuming', 'trees'].includes(part)),
+    )
     for (const part of which) parts[part](bench, facets)
   })
 }
