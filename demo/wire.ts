@@ -24,13 +24,13 @@ export class Connection {
   }
 
   /** As user and database `postgres`, without a password. */
-  static async open(host: string, port: number): Promise<Connection> {
+  static async open(host: string, port: number, connectMs = patience.connect): Promise<Connection> {
     const connection = new Connection(connect({ host, port }))
     const parameters = Buffer.from('user\0postgres\0database\0postgres\0\0')
     const head = Buffer.alloc(8)
     head.writeInt32BE(parameters.length + 8, 0)
     head.writeInt32BE(3 << 16, 4) // protocol 3.0
-    await connection.#ask(Buffer.concat([head, parameters]), patience.connect)
+    await connection.#ask(Buffer.concat([head, parameters]), connectMs)
     return connection
   }
 
@@ -48,6 +48,8 @@ export class Connection {
   }
 
   async #ask(message: Buffer, timeoutMs: number): Promise<void> {
+    // It ended while nothing was asked: nobody would tell any more.
+    if (this.#socket.destroyed) throw this.#refusal ?? new Error('the connection was closed')
     const timer = setTimeout(() => this.#socket.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs)
     try {
       await new Promise<void>((resolve, reject) => {
