@@ -19,8 +19,6 @@ interface MoveJson {
 const pool = 'ebs:?size=1'
 /** So many times each volume goes there and back; for figures, more: `DROVER_ZONE_MOVES=5`. */
 const times = Number(process.env.DROVER_ZONE_MOVES ?? 1)
-/** How long writers were stopped, by the size of their volume. */
-const stopped: Record<string, number[]> = {}
 let lab: Lab
 let ec2: LabEc2
 beforeAll(async () => {
@@ -51,50 +49,55 @@ const awaitLeft = async (zones: readonly string[], snapshots: number): Promise<v
   await expect.poll(seen, { timeout: 60_000, interval: 500 }).toEqual({ zones, snapshots })
 }
 
-test.each(['1G', '8G'])(
-  'to another zone and back, a volume of %s',
-  async (size) => {
+test(
+  'to another zone and back, a volume of 1 GiB and one of 8, by turns',
+  async () => {
     const { host1, host2 } = lab
-    const downtimes: number[] = []
-    stopped[size] = downtimes
-    const note = ({ downtimeMs }: MoveJson) => downtimes.push(downtimeMs ?? Number.NaN)
-    await host1.vol('create', 'db', '--size', size)
-    await inVolume(host1, 'db', 'dd if=/dev/urandom of=/d/big bs=1M count=16')
-    const sum = await inVolume(host1, 'db', 'sha256sum /d/big')
-    await startWriter(host1, 'writer', 'db')
-    const plan = JSON.parse(await host1.vol('--json', 'move', 'db', '--to', 'host2', '--dry-run'))
-    expect(plan).toMatchObject({ strategy: 'snapshot-full' })
-    const before = (await ec2.calls()).length
-    const there = await move('db', host2)
-    note(there)
-    const asked = (await ec2.calls()).slice(before).map(({ action }) => action)
-    const counts = Object.entries(Object.groupBy(asked, (action) => action)).map(
-      ([name, all]) => `${all?.length} ${name}`,
-    )
-    console.info(`${size}: writers stopped for ${there.downtimeMs} ms; EC2 was asked ${counts.join(', ')}`)
-    expect(there).toMatchObject({ state: 'done', error: null })
-    // Only names of snapshots were sent.
-    expect(there.totalBytes).toBeLessThan(4_096)
-    await goesOn(host2, 'writer')
-    await expectWhole(host2, 'writer')
-    expect(await host2.docker('exec', 'writer', 'sha256sum', '/d/big')).toBe(sum)
-    expect(await volumeMounts(host1)).toEqual([])
-    await awaitLeft(['eu-test-1b'], 1)
-
-    note(await move('db', host1))
-    for (let time = 1; time < times; time += 1) for (const host of [host2, host1]) note(await move('db', host))
-    await goesOn(host1, 'writer')
-    await expectWhole(host1, 'writer')
-    await host1.docker('rm', '--force', 'writer')
-    expect(await inVolume(host1, 'db', 'sha256sum /d/big')).toBe(sum)
-    await host1.vol('rm', 'db')
-    await awaitLeft([], 0)
-    for (const [of, all] of Object.entries(stopped)) {
-      const sorted = all.toSorted((one, other) => one - other)
-      console.info(
-        `${of}: writers stopped for ${all.join(', ')} ms, median ${sorted[Math.floor(sorted.length / 2)]} ms`,
-      )
+    const all = ['1G', '8G'].map((size) => ({
+      size,
+      name: `db-${size}`,
+      writer: `writer-${size}`,
+      stopped: [] as number[],
+    }))
+    const sums = new Map<string, string>()
+    for (const { name, size, writer } of all) {
+      await host1.vol('create', name, '--size', size)
+      await inVolume(host1, name, 'dd if=/dev/urandom of=/d/big bs=1M count=16')
+      sums.set(name, await inVolume(host1, name, 'sha256sum /d/big'))
+      await startWriter(host1, writer, name)
+      const plan = JSON.parse(await host1.vol('--json', 'move', name, '--to', 'host2', '--dry-run'))
+      expect(plan).toMatchObject({ strategy: 'snapshot-full' })
     }
+    for (const to of Array.from({ length: times }, () => [host2, host1]).flat()) {
+      for (const { name, size, stopped } of all) {
+        const before = (await ec2.calls()).length
+        const moved = await move(name, to)
+        expect(moved).toMatchObject({ state: 'done', error: null })
+        // Only names of snapshots were sent.
+        expect(moved.totalBytes).toBeLessThan(4_096)
+        stopped.push(moved.downtimeMs ?? Number.NaN)
+        if (stopped.length > 1) continue
+        const asked = (await ec2.calls()).slice(before).map(({ action }) => action)
+        const counts = Object.entries(Object.groupBy(asked, (action) => action))
+        console.info(`${size}: EC2 was asked ${counts.map(([action, each]) => `${each?.length} ${action}`).join(', ')}`)
+        expect(await host2.docker('exec', `writer-${size}`, 'sha256sum', '/d/big')).toBe(sums.get(name))
+      }
+      if (to === host2) {
+        expect(await volumeMounts(host1)).toEqual([])
+        await awaitLeft(['eu-test-1b', 'eu-test-1b'], 2)
+      }
+    }
+    for (const { name, size, writer, stopped } of all) {
+      await goesOn(host1, writer)
+      await expectWhole(host1, writer)
+      await host1.docker('rm', '--force', writer)
+      expect(await inVolume(host1, name, 'sha256sum /d/big')).toBe(sums.get(name))
+      await host1.vol('rm', name)
+      const sorted = stopped.toSorted((one, other) => one - other)
+      const median = sorted[Math.floor(sorted.length / 2)]
+      console.info(`${size}: writers stopped for ${stopped.join(', ')} ms, median ${median} ms`)
+    }
+    await awaitLeft([], 0)
   },
   300_000 * times,
 )
