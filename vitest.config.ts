@@ -13,6 +13,17 @@ const powerCuts = {
   },
 }
 
+/** Two guests at once. */
+const twoGuests = {
+  test: {
+    name: 'two-guests',
+    include: ['test/vm/two-guests/**/*.test.ts'],
+    testTimeout: 60 * minute,
+    fileParallelism: false,
+    sequence: { groupOrder: 6 },
+  },
+}
+
 /** On a real account, by scripts/test-aws.sh alone. What takes a second on disks of this machine takes minutes there. */
 const aws = {
   test: {
@@ -20,7 +31,7 @@ const aws = {
     include: ['test/aws/**/*.test.ts'],
     testTimeout: 240 * minute,
     hookTimeout: 30 * minute,
-    sequence: { groupOrder: 6 },
+    sequence: { groupOrder: 7 },
   },
 }
 
@@ -83,8 +94,8 @@ export default defineConfig({
           sequence: { groupOrder: 4 },
         },
       })),
-      // It boots guests of its own: scripts/test-vm.sh has what that takes.
-      ...(process.env.DROVER_VM === undefined ? [] : [powerCuts]),
+      // They boot guests of their own: scripts/test-vm.sh has what that takes.
+      ...(process.env.DROVER_VM === undefined ? [] : [powerCuts, twoGuests]),
       ...(process.env.DROVER_AWS === undefined ? [] : [aws]),
     ],
   },

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # npm run test:vm: the suites for what this machine's kernel may lack (OpenZFS, LVM), in a virtual machine, see docs/vm-lab.md.
-# --missing, --all and --power-cuts: see there. Other arguments go on to vitest in the guest: npm run test:vm -- --project zfs; npm run test:vm -- --exec COMMAND runs something else there.
+# --missing, --all, --power-cuts and --two-guests: see there. Other arguments go on to vitest in the guest: npm run test:vm -- --project zfs; npm run test:vm -- --exec COMMAND runs something else there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -27,7 +27,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 export PATH="$PWD/node_modules/.bin:$PATH" DROVER_VM=1
 case ${1:-} in
-  --power-cuts) exec vitest run --project power-cuts ;;
+  --power-cuts | --two-guests) exec vitest run --project "${1#--}" ;;
   --all | --missing) ;;
   *) exec node lab/vm/main.ts "$@" ;;
 esac
@@ -37,9 +37,13 @@ reporters=()
 if [ -n "${2:-}" ]; then
   reporters=(--reporter=default --reporter=json "--outputFile.json=$(dirname "$2")/power-cuts.json")
 fi
-if [ "$1" = --all ]; then export DROVER_VM_ALL=1; fi
+projects=(--project power-cuts)
+if [ "$1" = --all ]; then
+  export DROVER_VM_ALL=1
+  projects+=(--project two-guests)
+fi
 log=$(mktemp)
-vitest run --project power-cuts "${reporters[@]}" >"$log" 2>&1 </dev/null &
+vitest run "${projects[@]}" "${reporters[@]}" >"$log" 2>&1 </dev/null &
 cuts=$!
 trap 'if [ -n "$cuts" ]; then kill "$cuts" 2>/dev/null || true; fi; rm -f "$log"' EXIT
 status=0

@@ -57,7 +57,9 @@ export const runDisk = async (file: string, command: string, modules: readonly s
   const tree = `${file}.tree`
   try {
     mkdirSync(join(tree, 'tree'), { recursive: true })
-    for (const part of treeParts) await run(['cp', '-a', join(repository, part), join(tree, 'tree')])
+    // Built, vold and vol start in half the time.
+    const parts = existsSync(join(repository, 'dist')) ? [...treeParts, 'dist'] : treeParts
+    for (const part of parts) await run(['cp', '-a', join(repository, part), join(tree, 'tree')])
     await run(['install', '-m', '755', join(import.meta.dirname, 'guest-init.sh'), join(tree, 'init')])
     writeFileSync(join(tree, 'command'), `${command}\n`)
     writeFileSync(join(tree, 'modules'), `${modules.join(' ')}\n`)

@@ -8,6 +8,7 @@ import { labRoot, readRef, self, writeRef } from '../state.ts'
 import { crashOf } from './crash.ts'
 import { modulesDisk, runDisk, scratchDisk } from './disks.ts'
 import { guestImage } from './image.ts'
+import { type Link, linkArgv, linkReady } from './link.ts'
 import { withWorkDirectory } from './work-directory.ts'
 
 export interface GuestOptions {
@@ -23,9 +24,19 @@ export interface GuestOptions {
   readonly resultsFile?: string
   /** Files that are disks of the guest, by the serial that it knows them by; what it wrote there stays. */
   readonly disks?: Readonly<Record<string, string>>
+  /** The same, but for what it writes there, which is forgotten: several guests may have one. */
+  readonly images?: Readonly<Record<string, string>>
+  /** A network card, and the one guest that it leads to. */
+  readonly link?: Link
   /** The guest's power fails: QEMU is killed. */
   readonly powerCut?: AbortSignal
 }
+
+/**
+ * `tsc=reliable`: on a busy machine the kernel else comes to distrust the clock that QEMU emulates, takes one in its place that costs more.
+ */
+const kernelWords =
+  'console=ttyS0 panic=-1 mitigations=off norandmaps init_on_alloc=0 audit=0 apparmor=0 tsc=reliable zfs.zfs_arc_max=268435456'
 
 /**
  * Without what costs more in emulation than it gives: digests and random bytes take twice as long in the wide registers of AVX, `rep movsb`
@@ -69,20 +80,15 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
       // hands work from one to the other, as ZFS does, takes twice as long.
       ...['-accel', 'tcg', '-cpu', processor, '-smp', '1', '-m', `${options.memoryMib}M`],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-      ...[
-        '-kernel',
-        image.kernel,
-        '-initrd',
-        image.initrd,
-        '-append',
-        'console=ttyS0 panic=-1 mitigations=off norandmaps init_on_alloc=0 audit=0 apparmor=0 zfs.zfs_arc_max=268435456',
-      ],
+      ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', kernelWords],
       ...['-serial', `file:${said.console}`],
       ...disk('root', image.root, 'snapshot=on,cache=unsafe'),
       ...disk('run', files.run, 'cache=unsafe'),
       ...disk('modules', modules, 'snapshot=on,cache=unsafe'),
       ...disk('scratch', files.scratch, 'cache=unsafe'),
       ...Object.entries(options.disks ?? {}).flatMap(([id, file]) => disk(id, file, 'cache=writeback')),
+      ...Object.entries(options.images ?? {}).flatMap(([id, file]) => disk(id, file, 'snapshot=on,cache=unsafe')),
+      ...(options.link === undefined ? [] : linkArgv(options.link)),
       ...['-device', 'virtio-serial-pci'],
       ...port('output', 'stdio,signal=off'),
       ...port('status', `file,path=${said.status}`),
@@ -97,6 +103,7 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
     const opened = whenWritten(said.console, () => {
       for (const file of Object.values(files)) rmSync(file, { force: true })
     })
+    if (options.link !== undefined) await linkReady(options.link)
     await boot(argv, directory, options, started).finally(opened.stop)
     if (options.resultsFile !== undefined && existsSync(said.results)) copyFileSync(said.results, options.resultsFile)
     const status = existsSync(said.status) ? readFileSync(said.status, 'utf8').trim() : ''
