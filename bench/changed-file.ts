@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
 import { bytesOnce } from './random-bytes.ts'
 
@@ -16,7 +17,8 @@ export const changeFile = (path: string, fileBytes: number, pieces: number, piec
   const file = openSync(path, 'r+')
   for (let index = 0; index < pieces; index += 1) {
     const at = Math.floor((index * fileBytes) / pieces / 131_072) * 131_072
-    writeSync(file, bytesOnce(pieceBytes), 0, pieceBytes, at)
+    // Nothing of one is in another, as a stream that packs would find.
+    writeSync(file, randomBytes(pieceBytes), 0, pieceBytes, at)
   }
   fsyncSync(file)
   closeSync(file)
