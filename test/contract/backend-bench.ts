@@ -33,6 +33,8 @@ export interface PoolUnderTest {
   interruptMaking(id: VolumeId): Promise<void>
   /** Everything on the pool that a removal could leave behind. */
   leftovers(): Promise<unknown>
+  /** Asked after each test, when every volume was removed: fails when something is left, or was done that must not be. Default: it is not asked. */
+  checkEmpty?(): void
   /** Default: those for real file systems. */
   readonly hands?: Hands
   dispose(): Promise<void>
@@ -72,8 +74,12 @@ export const setUpBench = (makePool: MakePool, wantsOther = true): BackendBench 
   })
   afterEach(async () => {
     for (const { on, id, path } of mounts.splice(0)) await on.unmount(id, path)
-    for (const { backend } of pools) {
+    for (const { pool, backend } of pools) {
       for (const { volumeId: id } of (await backend.list()).records) await backend.destroy(id)
+      if (pool.checkEmpty !== undefined) {
+        await backend.settled()
+        pool.checkEmpty()
+      }
       await backend.close()
     }
   })

@@ -1,4 +1,4 @@
-import { change, mustVolume, type Volume, type World } from './model.ts'
+import { change, mustVolume, taking, type Volume, type World } from './model.ts'
 import { attachmentAnswer } from './volumes.ts'
 import { type Answer, Ec2Error, type Parameters } from './wire.ts'
 
@@ -38,7 +38,7 @@ export const attachVolume = async (world: World, parameters: Parameters): Promis
   }
   const attaching: Volume = { ...volume, state: 'in-use', attachment: { instanceId, device, state: 'attaching' } }
   world.volumes.put(volume.id, attaching)
-  world.later(world.times.attach, async () => {
+  world.later(taking(world, 'attach'), async () => {
     await world.disks.attach(volume.id, instanceId)
     change(world, volume.id, (now) => {
       if (now.attachment?.state !== 'attaching') return now
@@ -64,17 +64,18 @@ export const detachVolume = async (world: World, parameters: Parameters): Promis
   if (!isUnderWay) world.volumes.put(volume.id, detaching)
   if (isForced) world.stuck.delete(volume.id)
   const { instanceId: from } = volume.attachment
-  if (!isUnderWay || isForced) world.later(world.times.detach, () => letGo(world, volume.id, from))
+  if (!isUnderWay || isForced) world.later(taking(world, 'detach'), () => letGo(world, volume.id, from))
   return attachmentAnswer(detaching)
 }
 
 const letGo = async (world: World, id: string, instanceId: string): Promise<void> => {
   if (world.stuck.has(id)) return
-  const isFree = await world.disks.detach(id, instanceId)
+  const saidBusyMs = world.faults.random?.busyMs() ?? 0
+  const isFree = saidBusyMs === 0 && (await world.disks.detach(id, instanceId))
   change(world, id, (now) => {
     if (now.attachment === null) return now
     if (isFree) return { ...now, state: 'available', attachment: null }
     return { ...now, attachment: { ...now.attachment, state: 'busy' } }
   })
-  if (!isFree) world.later(busyMs, () => letGo(world, id, instanceId))
+  if (!isFree) world.later(Math.max(busyMs, saidBusyMs), () => letGo(world, id, instanceId))
 }

@@ -53,7 +53,7 @@ export class DirectApi {
     try {
       const fault = this.#world.faults.take(action)
       if (fault === 'lost request') return cut(request, entry, fault)
-      if (typeof fault === 'object' && fault !== null) await sleep(fault.slowMs)
+      if (typeof fault === 'object' && fault !== null && 'slowMs' in fault) await sleep(fault.slowMs)
       if (fault === 'throttled') throw throttled()
       if (fault === 'denied')
         throw new DirectError('AccessDeniedException', 'UNAUTHORIZED_ACCOUNT', 'Not allowed.', 403)
@@ -65,6 +65,7 @@ export class DirectApi {
       const body = fault === 'damaged' ? otherwise(asked.body) : asked.body
       const answer = await route[3](this.#world, { ...asked, body })
       if (fault === 'lost reply') return cut(request, entry, fault)
+      if (typeof fault === 'object' && fault !== null && 'lateMs' in fault) await sleep(fault.lateMs)
       entry.outcome = fault === 'damaged' ? fault : 'done'
       send(response, fault === 'damaged' ? damaged(answer) : answer)
     } catch (error) {

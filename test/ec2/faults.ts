@@ -1,7 +1,9 @@
+import type { RandomFaults } from './random-faults.ts'
+
 /**
  * `lost reply`: done, and the connection is cut instead of an answer; `lost request`: cut before anything is done; `throttled`; `failing`: AWS's
  * InternalError; `denied`: the role may not; `damaged`: a bit of the bytes that are answered is another; `slow`: so many milliseconds more before
- * anything is done.
+ * anything is done; `late`: so many before what was done is answered.
  */
 export type FaultKind =
   | 'lost reply'
@@ -11,6 +13,7 @@ export type FaultKind =
   | 'denied'
   | 'damaged'
   | { readonly slowMs: number }
+  | { readonly lateMs: number }
 
 export interface Fault {
   /** Default: whatever comes. */
@@ -20,9 +23,15 @@ export interface Fault {
   readonly times?: number
 }
 
-/** What goes wrong next, in the order in which it was asked for. */
+/** What goes wrong next, in the order in which it was asked for; else what comes by itself. */
 export class Faults {
+  /** Null: nothing goes wrong by itself. */
+  readonly random: RandomFaults | null
   #waiting: { action: string | null; kind: FaultKind; left: number }[] = []
+
+  constructor(random: RandomFaults | null = null) {
+    this.random = random
+  }
 
   add({ action, kind, times = 1 }: Fault): void {
     this.#waiting.push({ action: action ?? null, kind, left: times })
@@ -30,7 +39,7 @@ export class Faults {
 
   take(action: string): FaultKind | null {
     const found = this.#waiting.find((each) => each.action === null || each.action === action)
-    if (found === undefined) return null
+    if (found === undefined) return this.random?.call(action) ?? null
     found.left -= 1
     if (found.left === 0) this.#waiting = this.#waiting.filter((each) => each !== found)
     return found.kind

@@ -109,7 +109,12 @@ export interface World {
 export const newId = (kind: 'vol' | 'snap'): string => `${kind}-${randomBytes(9).toString('hex').slice(1)}`
 
 /** When a describe that is asked now was last brought up to date. */
-export const lagging = (world: World): number => world.now() - world.random() * world.times.lag
+export const lagging = (world: World): number =>
+  world.now() - world.random() * world.times.lag - (world.faults.random?.staleMs() ?? 0)
+
+/** How long it takes this time. */
+export const taking = (world: World, what: 'create' | 'attach' | 'detach' | 'snapshot'): number =>
+  world.times[what] + (world.faults.random?.slowMs(what) ?? 0)
 
 export const mustVolume = (world: World, id: string): Volume => {
   checkId('vol', id)

@@ -7,6 +7,7 @@ import { type Disks, noDisks } from './disks.ts'
 import { Faults } from './faults.ts'
 import { InstanceMetadata } from './metadata.ts'
 import { mustSnapshot, newId, type Snapshot, type Tags, type Times, type Volume, type World } from './model.ts'
+import { mostStaleMs, type RandomFaults } from './random-faults.ts'
 import { copySnapshot, createSnapshot, deleteSnapshot, describeSnapshots } from './snapshots.ts'
 import { createTags } from './tags.ts'
 import { Throttle } from './throttle.ts'
@@ -23,6 +24,8 @@ const actions: Readonly<Record<string, Act>> = {
   ...{ CopySnapshot: copySnapshot, CreateTags: createTags },
 }
 
+const calmPath = '/calm'
+
 export interface Ec2Options {
   readonly times?: Partial<Times>
   readonly disks?: Disks
@@ -33,6 +36,8 @@ export interface Ec2Options {
   /** Of the direct API, which counts by itself. Default: none. */
   readonly directThrottle?: { readonly burst: number; readonly perSecond: number }
   readonly random?: () => number
+  /** What goes wrong by itself. Default: nothing. */
+  readonly randomFaults?: RandomFaults
   /** Where it listens. Default: for this machine alone. */
   readonly address?: string
 }
@@ -97,7 +102,7 @@ export class Ec2Server {
     this.#throttle = options.throttle === undefined ? null : new Throttle(options.throttle, now)
     const regions = new Map<string, World>()
     const shared = {
-      ...{ account: here.account, regions, faults: new Faults(), disks: options.disks ?? noDisks, now },
+      ...{ account: here.account, regions, faults: new Faults(options.randomFaults), disks: options.disks ?? noDisks, now },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
       quotas: { storage: 51_200, attachments: 28, blocksAPage: 10_000, ...options.quotas },
       random: options.random ?? Math.random,
@@ -130,6 +135,11 @@ export class Ec2Server {
     const address = this.#server.address()
     if (address === null || typeof address === 'string') throw new Error('the server does not listen')
     return `http://${this.#listensAt}:${address.port}`
+  }
+
+  /** Where nothing goes wrong, for who tests. */
+  get calmEndpoint(): string {
+    return `${this.endpoint}${calmPath}`
   }
 
   get faults(): Faults {
@@ -186,9 +196,19 @@ export class Ec2Server {
     await this.world.disks.drop(id)
   }
 
+  /** With what was attached to it: AWS then shows no attachment. */
+  terminate(instanceId: string): void {
+    const { volumes, instances } = this.world
+    instances.delete(instanceId)
+    for (const volume of volumes.all()) {
+      if (volume.attachment?.instanceId !== instanceId) continue
+      volumes.put(volume.id, { ...volume, state: 'available', attachment: null })
+    }
+  }
+
   /** Describes tell by now what was done. */
   async settled(): Promise<void> {
-    await sleep(this.world.times.lag)
+    await sleep(this.world.times.lag + (this.faults.random === null ? 0 : mostStaleMs))
   }
 
   async close(): Promise<void> {
@@ -204,6 +224,7 @@ export class Ec2Server {
     let body = ''
     for await (const chunk of request) body += chunk
     const parameters = new Parameters(body)
+    const faults = request.url?.startsWith(calmPath) === true ? new Faults() : this.faults
     const action = parameters.text('Action') ?? ''
     const entry: Entry = { action, parameters: parameters.all, outcome: 'under way' }
     this.journal.push(entry)
@@ -213,14 +234,15 @@ export class Ec2Server {
       request.socket.destroy()
     }
     try {
-      const fault = this.world.faults.take(action)
+      const fault = faults.take(action)
       if (fault === 'lost request') return cut(fault)
-      if (typeof fault === 'object' && fault !== null) await sleep(fault.slowMs)
+      if (typeof fault === 'object' && fault !== null && 'slowMs' in fault) await sleep(fault.slowMs)
       if (fault === 'throttled') throw new Ec2Error('RequestLimitExceeded', 'Request limit exceeded.', 503)
       if (fault === 'denied') throw new Ec2Error('UnauthorizedOperation', 'You are not authorized.', 403)
       if (fault === 'failing') throw new Ec2Error('InternalError', 'An internal error has occurred', 500)
-      const answer = await this.#act(request, action, parameters)
+      const answer = await this.#act(faults, request, parameters)
       if (fault === 'lost reply') return cut(fault)
+      if (typeof fault === 'object' && fault !== null && 'lateMs' in fault) await sleep(fault.lateMs)
       entry.outcome = 'done'
       send(response, 200, answerXml(action, requestId, answer))
     } catch (error) {
@@ -230,7 +252,8 @@ export class Ec2Server {
     }
   }
 
-  async #act(request: IncomingMessage, action: string, parameters: Parameters): Promise<Record<string, Answer>> {
+  async #act(faults: Faults, request: IncomingMessage, parameters: Parameters): Promise<Record<string, Answer>> {
+    const action = parameters.text('Action') ?? ''
     const scope = /^AWS4-HMAC-SHA256 Credential=[^/]+\/\d+\/([^/]+)\/ec2\/aws4_request,/
     const region = scope.exec(request.headers.authorization ?? '')?.[1] ?? ''
     const world = this.world.regions.get(region)
@@ -244,7 +267,7 @@ export class Ec2Server {
     if (parameters.text('DryRun') === 'true') {
       throw new Ec2Error('DryRunOperation', 'Request would have succeeded, but DryRun flag is set.', 412)
     }
-    return act(world, parameters)
+    return act({ ...world, faults }, parameters)
   }
 
   #later(ms: number, work: () => void | Promise<void>): void {

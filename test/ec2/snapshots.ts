@@ -1,5 +1,5 @@
 import { filtered, paged } from './describe.ts'
-import { checkId, lagging, mustSnapshot, mustVolume, newId, type Snapshot, type World } from './model.ts'
+import { checkId, lagging, mustSnapshot, mustVolume, newId, type Snapshot, taking, type World } from './model.ts'
 import { tagSet, tagsFor } from './tags.ts'
 import { type Answer, Ec2Error, type Parameters } from './wire.ts'
 
@@ -72,7 +72,8 @@ const completeLater = (world: World, { id }: Snapshot, earlier: Snapshot | null)
     const now = world.snapshots.get(id)
     if (now !== null) world.snapshots.put(id, { ...now, state: 'completed' })
   }
-  const { snapshot: ms, snapshotMib: mibMs } = world.times
+  const { snapshotMib: mibMs } = world.times
+  const ms = taking(world, 'snapshot')
   if (mibMs === 0) world.later(ms, complete)
   else {
     world.later(ms, async () => {

@@ -1,4 +1,4 @@
-interface Version<T> {
+export interface Version<T> {
   readonly at: number
   /** Null: gone since then. */
   readonly value: T | null
@@ -26,6 +26,11 @@ export class Versioned<T> {
   /** As it was at that time; null: not there yet, or no more. */
   seen(id: string, at: number): T | null {
     return this.#versions.get(id)?.findLast((version) => version.at <= at)?.value ?? null
+  }
+
+  /** All that there ever was of each: what it was, and from when. */
+  histories(): (readonly Version<T>[])[] {
+    return [...this.#versions.values()]
   }
 
   allSeen(at: number): T[] {

@@ -1,5 +1,5 @@
 import { filtered, paged } from './describe.ts'
-import { change, checkId, lagging, mustSnapshot, mustVolume, newId, type Volume, type World } from './model.ts'
+import { change, checkId, lagging, mustSnapshot, mustVolume, newId, taking, type Volume, type World } from './model.ts'
 import { tagSet, tagsFor } from './tags.ts'
 import { type Answer, Ec2Error, type Parameters } from './wire.ts'
 
@@ -27,7 +27,7 @@ export const createVolume = async (world: World, parameters: Parameters): Promis
   if (token !== null) world.tokens.set(token, { request, volumeId: volume.id })
   world.volumes.put(volume.id, volume)
   await world.disks.make(volume.id, volume.size * world.unitBytes, volume.snapshotId)
-  world.later(world.times.create, () =>
+  world.later(taking(world, 'create'), () =>
     change(world, volume.id, (now) => (now.state === 'creating' ? { ...now, state: 'available' } : now)),
   )
   return asAnswer(volume)
