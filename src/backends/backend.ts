@@ -135,8 +135,10 @@ export interface Handover {
 export interface HandoverFacet {
   /** Pools that say the same reach the same storage in the same way. */
   reach(): Promise<string>
-  /** For the other pool; changes nothing. @throws DATASET_MISSING */
-  describe(id: VolumeId): Promise<Handover>
+  /** What that storage knows this host by. */
+  place(): Promise<string>
+  /** For the other pool. @param to the place of its host, which is noted, and nothing else changed; null: not known @throws DATASET_MISSING */
+  describe(id: VolumeId, to: string | null): Promise<Handover>
   /**
    * Everything written is on the storage, and this host cannot reach it any more, when it returns; nor does it until it is the owner's again. Nobody
    * has it mounted. @throws VOLUME_BUSY, TIMED_OUT
@@ -146,6 +148,11 @@ export interface HandoverFacet {
   expect(id: VolumeId, handover: Handover): Promise<LiveDataset>
   /** What is expected can be reached by this host, and by no other, when it returns. @throws VOLUME_BUSY, DATASET_MISSING, DATASET_FOREIGN, NO_SPACE, TIMED_OUT */
   take(id: VolumeId): Promise<void>
+  /**
+   * An operator has said that the host for which it was described last is gone for good: it is taken from there, where it does not let go in time by
+   * force, and from nobody else. This host's record says `owner`. @throws VOLUME_BUSY when yet another has it, DATASET_FOREIGN, TIMED_OUT
+   */
+  reclaim(id: VolumeId): Promise<void>
 }
 
 export interface NewDataset {

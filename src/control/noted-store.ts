@@ -26,7 +26,7 @@ export const notedStore = (store: Store, note: (identity: StoreIdentity) => Prom
     commitMove: noted((ids) => store.commitMove(ids)),
     abortMove: noted((id, ownerEpoch, error, endedAt) => store.abortMove(id, ownerEpoch, error, endedAt)),
     abortGroup: noted((id, epochs, error, endedAt) => store.abortGroup(id, epochs, error, endedAt)),
-    returnMove: noted((id, error, endedAt) => store.returnMove(id, error, endedAt)),
+    returnMove: noted((id, error, endedAt, how) => store.returnMove(id, error, endedAt, how)),
     activateMove: noted((id) => store.activateMove(id)),
     recover: noted((found) => store.recover(found)),
     finishMove: noted((id, endedAt) => store.finishMove(id, endedAt)),

@@ -9,6 +9,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/logger.ts'
 import type { Agent, MoveCommand } from '../migrate/agent.ts'
 import { commandOf } from '../migrate/move-context.ts'
+import { isHandover } from '../migrate/move-snapshots.ts'
 import type { Store } from '../state/store.ts'
 
 const tombstoneKeptMs = 24 * 3_600_000
@@ -157,7 +158,9 @@ export class Reconciler {
   async #undo(host: Host, agent: Agent, move: MoveRecord, epoch: Epoch): Promise<void> {
     const volume = await this.#store.volume(move.volumeId)
     const ownerEpoch = volume?.ownerHostId === host.id ? volume.epoch : epoch
-    await agent.undoSource({ ...commandOf(move), ownerEpoch, abortStored: true })
+    const { targetLost, finalSnapshot } = move
+    const reclaim = targetLost === true && finalSnapshot !== null && isHandover(finalSnapshot)
+    await agent.undoSource({ ...commandOf(move), ownerEpoch, abortStored: true, ...(reclaim ? { reclaim } : {}) })
   }
 
   async #record(host: Host, agent: Agent, record: DatasetRecord): Promise<void> {

@@ -107,6 +107,8 @@ export interface MoveRecord {
   /** What did not stop the move but should be known: an unhealthy container, a mount left behind. */
   readonly warnings: readonly string[]
   readonly error: { readonly code: ErrorCode; readonly message: string } | null
+  /** An operator said that its target is lost for good, and so it was aborted after it had committed. */
+  readonly targetLost?: true
   /** The content proof that was asked for; null or absent: none, or not yet. */
   readonly verification?: Verification | null
   readonly startedAt: string

@@ -121,6 +121,8 @@ export interface JournalNote {
   readonly group?: GroupPart | undefined
 }
 
+export type UndoCommand = MoveCommand & { ownerEpoch: Epoch; abortStored: boolean; reclaim?: boolean }
+
 /**
  * One host, as the control role and the mover see it. The local agent does it here; the remote agent carries the same calls over mutual
  * TLS. Every method is idempotent: it looks at the world to know what is still to do. Errors are DroverErrors, carried
@@ -188,8 +190,11 @@ export interface Agent extends HandoverCalls {
   release(
     args: MoveCommand & { snapshot: string; targetHostId: HostId; proveOnly?: boolean; quick?: boolean },
   ): Promise<{ changed: boolean }>
-  /** sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. */
-  undoSource(args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean }): Promise<void>
+  /**
+   * sealed or released -> owner at `ownerEpoch`, and the writers run again. A released source needs the stored abort first. `reclaim`: an operator has said
+   * that the target, to which the volume itself was handed over, is gone for good.
+   */
+  undoSource(args: UndoCommand): Promise<void>
   /** released -> replica(n, base), containers that were carried removed, live dataset dropped. */
   retire(args: MoveCommand & { base: string; keepUntil: string; carried: boolean }): Promise<void>
 

@@ -62,6 +62,8 @@ export interface MoveContext {
   stream: StreamKind
   /** The volume itself goes, nothing is sent; undefined: not asked yet by this very runner. */
   handsOver?: boolean
+  /** Where it then goes, in the storage's words. */
+  handoverPlace?: string | undefined
   /** How often the target has answered that it cannot take what was committed now. */
   refusals: number
   /** The containers that wait on the target, as they were captured, in JSON; one that changed since is brought again. */

@@ -1,11 +1,11 @@
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
-import type { Epoch, SnapshotRecord } from '../domain/dataset.ts'
+import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { MoveId, VolumeId } from '../domain/ids.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
-import type { Agent, MoveCommand, PreparedContainer, SourceObservation } from './agent.ts'
+import type { Agent, MoveCommand, PreparedContainer, SourceObservation, UndoCommand } from './agent.ts'
 import { bringBack } from './bring-back.ts'
 import { letGo } from './handover/handover-calls.ts'
 import { Interrupts } from './interrupts.ts'
@@ -272,10 +272,7 @@ export class SourceSide {
    * What the move still waits for here gives up first, so that the writers are back soon. `streamsEnded`: nobody reads its snapshots
    * any more.
    */
-  undoSource(
-    args: MoveCommand & { ownerEpoch: Epoch; abortStored: boolean },
-    streamsEnded: Promise<void> = Promise.resolve(),
-  ): Promise<void> {
+  undoSource(args: UndoCommand, streamsEnded: Promise<void> = Promise.resolve()): Promise<void> {
     if (this.#host.epochs.hasEnded(args.volumeId, args.moveId)) return streamsEnded
     this.#interrupts.interrupt(args.moveId)
     return this.#turns.run(args.volumeId, () => undo(this.#parts, args, streamsEnded))

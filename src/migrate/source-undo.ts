@@ -1,6 +1,7 @@
 import { DroverError } from '../domain/errors.ts'
-import type { Agent, MoveCommand } from './agent.ts'
+import type { MoveCommand, UndoCommand } from './agent.ts'
 import { bringBack } from './bring-back.ts'
+import { reclaimHandover } from './handover/handover-calls.ts'
 import type { SourceJournal } from './move-journal.ts'
 import { dropMoveSnapshots } from './move-snapshots.ts'
 import { ended, write } from './role-change.ts'
@@ -11,11 +12,7 @@ import { dropSourceJournals, othersOf, type SourceParts } from './source-parts.t
  * Owner again, then the writers, then the end of the move: a crash may come between any two. `streamsEnded`: nobody reads its snapshots.
  * That the move has ended is noted also where its begin never arrived, so that it is refused when it still does.
  */
-export const undo = async (
-  parts: SourceParts,
-  args: Parameters<Agent['undoSource']>[0],
-  streamsEnded: Promise<void>,
-): Promise<void> => {
+export const undo = async (parts: SourceParts, args: UndoCommand, streamsEnded: Promise<void>): Promise<void> => {
   const { host, watchdog } = parts
   const isFree = await host.locks.run(args.volumeId, async () => {
     const held = await host.mustHold(args.volumeId)
@@ -41,6 +38,7 @@ export const undo = async (
   })
   watchdog.forget(args.moveId)
   // What it stopped belongs to another move by now, or the volume lives elsewhere.
+  if (isFree && args.reclaim === true) await reclaimHandover(host, args)
   if (isFree) await restoreWriters(parts, args)
   await streamsEnded
   await host.locks.run(args.volumeId, async () => {

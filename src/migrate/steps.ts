@@ -74,7 +74,8 @@ export const steps: { readonly [P in Phase]: Step } = {
     if (await handsOver(context)) {
       const { source, target, command } = context
       const name = handoverName(command, nextIndex(context))
-      const handover = await source.offerHandover({ ...command, name })
+      const to = context.handoverPlace ?? null
+      const handover = await source.offerHandover({ ...command, name, to })
       await target.expectHandover({ ...command, name, handover })
       await journal(context, { finalSnapshot: name })
       return 'verify'

@@ -40,6 +40,8 @@ export interface Readiness {
   readonly sharedSnapshots?: string
   /** Where it keeps them: to another place they are copied. */
   readonly snapshotPlace?: string
+  /** What that storage knows the host by. */
+  readonly handoverPlace?: string
 }
 
 export const readinessOf = async (backend: Backend): Promise<Readiness> => ({
@@ -48,10 +50,14 @@ export const readinessOf = async (backend: Backend): Promise<Readiness> => ({
   ...(await sharingReadiness(backend)),
 })
 
-const handoverReadiness = async ({ handover }: Backend): Promise<Pick<Readiness, 'handover'>> => {
-  // Who cannot say copies.
-  const reach = await handover?.reach().catch(() => undefined)
-  return reach === undefined ? {} : { handover: reach }
+const handoverReadiness = async ({ handover }: Backend): Promise<Readiness> => {
+  if (handover === undefined) return {}
+  try {
+    return { handover: await handover.reach(), handoverPlace: await handover.place() }
+  } catch {
+    // Who cannot say copies.
+    return {}
+  }
 }
 
 const sharingReadiness = async ({

@@ -28,7 +28,9 @@ export const takeBack = async (context: MoveContext): Promise<null> => {
   const message = `host ${targetHost.name} is lost for good, an operator says; volume ${move.volumeName} went back to host ${sourceHost.name} as it was when its writers stopped`
   parts.logger.warn({ move: move.id, volume: move.volumeName, target: targetHost.name }, message)
   await parts.mayWrite()
-  context.move = await parts.store.returnMove(move.id, { code: 'HOST_UNREACHABLE', message }, isoNow(parts.clock))
+  context.move = await parts.store.returnMove(move.id, { code: 'HOST_UNREACHABLE', message }, isoNow(parts.clock), {
+    targetLost: true,
+  })
   parts.reconcileSoon()
   parts.publish()
   return null

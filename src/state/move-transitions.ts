@@ -182,14 +182,14 @@ export const moveTransitions = (
       })
     },
 
-    giveBack(id: MoveId, error: MoveRecord['error'], endedAt: string): MoveRecord {
+    giveBack(id: MoveId, error: MoveRecord['error'], endedAt: string, how: Pick<MoveRecord, 'targetLost'>): MoveRecord {
       const { move, ownerEpoch } = stored(id)
       if (move.state === 'aborted' && ownerEpoch === move.returnEpoch) return move
       if (move.state === 'active' || move.state === 'done') throw tooLate(move)
       if (move.state !== 'committed') {
         throw new DroverError('STORE_CONFLICT', `move ${id} is ${move.state}; only a committed one is given back`)
       }
-      return backToSource(move, move.returnEpoch, error, endedAt)
+      return backToSource({ ...move, ...how }, move.returnEpoch, error, endedAt)
     },
 
     activate(id: MoveId): MoveRecord {

@@ -187,8 +187,13 @@ class SqliteStore implements Store {
     return this.#write(() => this.#transitions.abortGroup(groupId, ownerEpochs, error, endedAt))
   }
 
-  async returnMove(id: MoveId, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord> {
-    return this.#write(() => this.#transitions.giveBack(id, error, endedAt))
+  async returnMove(
+    id: MoveId,
+    error: MoveRecord['error'],
+    endedAt: string,
+    how: Pick<MoveRecord, 'targetLost'> = {},
+  ): Promise<MoveRecord> {
+    return this.#write(() => this.#transitions.giveBack(id, error, endedAt, how))
   }
 
   async activateMove(id: MoveId): Promise<MoveRecord> {

@@ -132,9 +132,15 @@ export interface Store {
   /**
    * committed -> aborted: the target, before it ever wrote `owner`, has durably refused. The source owns again at the
    * move's `returnEpoch`, no data shipped. Repeating it is a success.
+   * @param how.targetLost it did not refuse: an operator has said that it is lost for good
    * @throws TOO_LATE when the move is active or done, STORE_CONFLICT when it has not committed (abortMove is for those)
    */
-  returnMove(id: MoveId, error: MoveRecord['error'], endedAt: string): Promise<MoveRecord>
+  returnMove(
+    id: MoveId,
+    error: MoveRecord['error'],
+    endedAt: string,
+    how?: Pick<MoveRecord, 'targetLost'>,
+  ): Promise<MoveRecord>
   /** committed -> active. Repeating it is a success. */
   activateMove(id: MoveId): Promise<MoveRecord>
   /** active -> done, closes the move on the volume row. Repeating it is a success. */

@@ -502,6 +502,14 @@ export const storeSuite = (name: string, makeHarness: () => Promise<StoreHarness
         await store.activateMove(again.id)
         await fails(store.returnMove(again.id, failure, at), 'TOO_LATE')
       })
+
+      test('or one that an operator says is lost for good, which is remembered', async () => {
+        const move = await verify(await begin(1))
+        await store.commitMove([move.id])
+        const returned = await store.returnMove(move.id, failure, at, { targetLost: true })
+        expect(returned).toMatchObject({ state: 'aborted', targetLost: true })
+        expect(await store.move(move.id)).toEqual(returned)
+      })
     })
 
     describe('hosts', () => {

@@ -132,3 +132,28 @@ test.each([
   },
   180_000,
 )
+
+test("a target that is lost with the disk attached: at an operator's word it comes back from there, and its container writes on", async () => {
+  const { host1, host2 } = lab
+  await startWriter(host1, 'writer', 'lost')
+  const before = (await ec2.calls()).length
+  const since = async (action: string) => (await ec2.calls()).slice(before).filter((call) => call.action === action)
+  await ec2.hold()
+  const id = (await host1.vol('move', 'lost', '--to', 'host2', '--detach')).trim()
+  await until('the attach', async () => ((await since('AttachVolume')).length > 0 ? true : null), { timeoutMs: 60_000 })
+  await host2.killVold()
+  expect((await host1.tryVol('cancel', id)).stderr).toContain('TOO_LATE')
+  expect(await since('DetachVolume')).toHaveLength(1)
+  await host1.vol('cancel', id, '--target-lost')
+  expect(await restsAt('lost')).toBe('host1')
+  await writesOn(host1)
+  expect((await since('DetachVolume')).map(({ parameters }) => 'Force' in parameters)).toEqual([false, false])
+  // It was not lost after all: it hears of it, and leaves the volume alone.
+  await ec2.startVold(host2, pool)
+  await until('doctor to find nothing', async () => ((await host1.tryVol('doctor')).exitCode === 0 ? true : null), {
+    timeoutMs: 90_000,
+  })
+  await writesOn(host1)
+  await host1.docker('rm', '--force', 'writer')
+  await host1.vol('rm', 'lost')
+}, 240_000)

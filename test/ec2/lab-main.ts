@@ -7,7 +7,7 @@ import { abroad, beside, Ec2Server, elsewhere, here } from './server.ts'
  * EC2 for a lab: runs in one of its hosts at ADDRESS, with its disks in DIRECTORY there and links to them in LINKS, which all hosts see. Says in one
  * line of JSON where it is reached, where each instance asks for its metadata, and where the links to its disks are; tells at /calls of the metadata
  * what was asked of it; /left what there is; /full and /free there fill the instance with disks of somebody else; from /slow
- * on no snapshot becomes whole for ten minutes, until /quick. With `zones` the instances are in two
+ * on no snapshot becomes whole for ten minutes, until /quick; after /hold EC2 does the next attach and is long in answering. With `zones` the instances are in two
  * zones, with `regions` in two regions, and what EC2 does takes time.
  */
 
@@ -21,6 +21,8 @@ const disks = await loopDisks(
 )
 const slow = { create: 500, attach: 200, detach: 200, snapshot: 500, snapshotMib: 20 }
 const server = await Ec2Server.start({ disks, address, ...(second === beside ? {} : { times: slow }) })
+
+const holdMs = 60_000
 
 /** Disks that somebody else has attached to it, as many as it takes; or none. */
 const fill = (instanceId: string, isFull: boolean) => {
@@ -55,6 +57,9 @@ const metadataOf = async (instance: typeof here): Promise<string> => {
       response.end('{}')
     } else if (request.url === '/full' || request.url === '/free') {
       fill(instance.instanceId, request.url === '/full')
+      response.end('{}')
+    } else if (request.url === '/hold') {
+      server.faults.add({ action: 'AttachVolume', kind: { lateMs: holdMs } })
       response.end('{}')
     } else if (!metadata.answer(request, response)) response.writeHead(404).end()
   })

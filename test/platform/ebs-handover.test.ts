@@ -78,7 +78,7 @@ const made = async (source: EbsBackend) => {
   await role(source, id, 'owner')
   await source.create(id, { sizeBytes: null })
   await write(source, id, 'one ')
-  return { id, told: await source.handover.describe(id) }
+  return { id, told: await source.handover.describe(id, null) }
 }
 
 test('there and back, the only volume, its content with it; never on two instances', async () => {
@@ -111,7 +111,7 @@ test('there and back, the only volume, its content with it; never on two instanc
 
   // And back, at once.
   await role(target, id, 'sealed', 2)
-  await source.handover.expect(id, await target.handover.describe(id))
+  await source.handover.expect(id, await target.handover.describe(id, null))
   await target.handover.letGo(id)
   await source.handover.take(id)
   await role(source, id, 'owner', 4)

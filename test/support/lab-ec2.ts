@@ -17,13 +17,15 @@ export interface LabEc2 {
   /** Starts vold on the host as on its instance. */
   startVold(host: LabHost, ...pools: readonly string[]): Promise<void>
   /** What was asked of EC2 so far. */
-  calls(): Promise<{ action: string; outcome: string }[]>
+  calls(): Promise<{ action: string; parameters: Record<string, string>; outcome: string }[]>
   /** What there is of volumes and snapshots. */
   left(): Promise<{ volumes: { zone: string }[]; snapshots: unknown[] }>
   /** Whether somebody else's disks take all the places of the host. */
   fill(host: LabHost, isFull: boolean): Promise<void>
   /** Whether a snapshot takes ten minutes from now on, or its usual time. */
   slow(isSlow: boolean): Promise<void>
+  /** Of the next attach the answer comes late: who asked for it does not get on. */
+  hold(): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -77,6 +79,7 @@ export const startLabEc2 = async (lab: Lab, where: 'zone' | 'zones' | 'regions' 
     left: async () => JSON.parse(await ask(host1, `${of(host1).metadata}/left`)),
     fill: async (host, isFull) => void (await ask(host, `${of(host).metadata}/${isFull ? 'full' : 'free'}`)),
     slow: async (isSlow) => void (await ask(host1, `${of(host1).metadata}/${isSlow ? 'slow' : 'quick'}`)),
+    hold: async () => void (await ask(host1, `${of(host1).metadata}/hold`)),
     dispose,
   }
 }

@@ -7,8 +7,8 @@ import { exclusively, heldIn, write } from '../role-change.ts'
 
 /** What a host is asked beside the rest where the volume itself changes hosts: S then names no snapshot, but the volume as it is let go. */
 export interface HandoverCalls {
-  /** Sealed: S is written down, and what the target has to know is told. Nothing is let go of yet. */
-  offerHandover(args: MoveCommand & { name: string }): Promise<Handover>
+  /** Sealed: S is written down, and what the target has to know is told. Nothing is let go of yet. `to`: where the target is, in the storage's words. */
+  offerHandover(args: MoveCommand & { name: string; to: string | null }): Promise<Handover>
   /** Receiving: the dataset is known here by its notes. It is reached only when it was committed. */
   expectHandover(args: MoveCommand & { name: string; handover: Handover }): Promise<void>
 }
@@ -22,7 +22,7 @@ export const offerHandover = (
   exclusively(host, args, async () => {
     const held = await heldIn(host, args, 'sealed')
     refuseEarlierSnapshot({ ...args, snapshot: args.name }, held.record)
-    const handover = await facetOf(held).describe(args.volumeId)
+    const handover = await facetOf(held).describe(args.volumeId, args.to)
     await write(held, { snapshot: args.name })
     return handover
   })
@@ -66,6 +66,12 @@ export const takeHandover = async (host: VolumeHost, args: MoveCommand & { snaps
     if (held.record.snapshot !== args.snapshot) throw lateSnapshot(args, held.record)
     if (held.record.role === 'prepared') await facetOf(held).take(args.volumeId)
   })
+}
+
+/** By an operator's word: its target is gone for good, and so whatever had it there. The writers come back after it. */
+export const reclaimHandover = async (host: VolumeHost, { volumeId }: MoveCommand): Promise<void> => {
+  const held = await host.mustHold(volumeId)
+  if (held.record.role === 'owner') await facetOf(held).reclaim(volumeId)
 }
 
 const facetOf = ({ backend }: Held): HandoverFacet => {

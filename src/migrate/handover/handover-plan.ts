@@ -24,7 +24,10 @@ export const handsOver = async (context: MoveContext): Promise<boolean> => {
   context.handsOver ??= await Promise.all([
     source.observe(command),
     target.checkTarget({ volumeId: command.volumeId, pool: move.targetPool, specs: [], dropMounts: [] }),
-  ]).then(([observed, report]) => canHandOver(observed, report, move.request))
+  ]).then(([observed, report]) => {
+    context.handoverPlace = report.handoverPlace
+    return canHandOver(observed, report, move.request)
+  })
   return context.handsOver
 }
 

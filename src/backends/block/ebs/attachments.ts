@@ -152,14 +152,9 @@ export class Attachments {
         // It is on its way already, or has gone.
         if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
       }
-      const isFree = (seen: CloudVolume | null) => seen?.state === 'available' && seen.attachments.length === 0
       const late = (seen: CloudVolume | null) => {
-        const [left] = seen?.attachments ?? []
-        return new DroverError(
-          'TIMED_OUT',
-          `volume ${volumeId} (${device}) did not detach from instance ${left?.instanceId ?? here}, where it is ${left?.device ?? known?.device ?? 'unknown'}, within ${seconds(timeoutMs)} s; see that nothing there uses it. Drover never forces a detach`,
-          { details: { volumeId, instanceId: left?.instanceId ?? here, device: left?.device ?? null } },
-        )
+        const { instanceId = here, device: name = 'unknown' } = seen?.attachments[0] ?? known ?? {}
+        return stuck({ volumeId, device, instanceId, name, timeoutMs })
       }
       // An answer from before it was attached says free, too.
       do {
@@ -168,7 +163,63 @@ export class Attachments {
       } while ((await disks.find(volumeId)) !== null)
     })
   }
+
+  /**
+   * From an instance that is gone for good, by an operator's word; where it is not attached there (any more), nothing is done. Its tags and who has it are
+   * looked at before each call, and the call names that instance, so that nothing else can be meant.
+   * @throws StuckDetach when it has not let go in time, DATASET_FOREIGN
+   */
+  evict(volumeId: string, device: string, gone: string, { timeoutMs, force }: Eviction): Promise<void> {
+    return this.#volumes.run(volumeId, async () => {
+      const { cloud, watch, clock, mustOwn } = this.#parts
+      const endsAt = clock.monotonic() + timeoutMs
+      const [known] = (await mustOwn(volumeId, device, timeoutMs)).attachments
+      if (known?.instanceId !== gone) return
+      try {
+        if (force) await cloud.forceDetach(volumeId, gone, timeoutMs)
+        else await cloud.detach(volumeId, gone, timeoutMs)
+      } catch (error) {
+        if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
+      }
+      await watch.until(volumeId, isFree, endsAt - clock.monotonic(), (seen) => {
+        const [left] = seen?.attachments ?? []
+        const error = { volumeId, device, instanceId: gone, name: left?.device ?? known.device, timeoutMs }
+        // Of what is not known to be still there nothing is said that would have it forced.
+        if (left?.instanceId === gone) return stuck(error)
+        return new DroverError(
+          'TIMED_OUT',
+          `EC2 does not tell who has volume ${volumeId} (${device}); it is tried again`,
+        )
+      })
+    })
+  }
 }
+
+interface Eviction {
+  readonly timeoutMs: number
+  readonly force: boolean
+}
+
+/** EC2 was told to detach it, and says that the instance still has it. */
+export class StuckDetach extends DroverError {}
+
+const isFree = (seen: CloudVolume | null): boolean => seen?.state === 'available' && seen.attachments.length === 0
+
+interface Stuck {
+  readonly volumeId: string
+  readonly device: string
+  readonly instanceId: string
+  /** EC2's for where it is attached. */
+  readonly name: string
+  readonly timeoutMs: number
+}
+
+const stuck = ({ volumeId, device, instanceId, name, timeoutMs }: Stuck): StuckDetach =>
+  new StuckDetach(
+    'TIMED_OUT',
+    `volume ${volumeId} (${device}) did not detach from instance ${instanceId}, where it is ${name}, within ${seconds(timeoutMs)} s; see that nothing there uses it, or stop that instance. Drover forces no detach but from a host that vol cancel --target-lost says is lost`,
+    { details: { volumeId, instanceId, device: name } },
+  )
 
 const seconds = (ms: number): number => Math.round(ms / 1000)
 

@@ -107,10 +107,17 @@ export class Cloud {
     )
   }
 
-  /** Never with force. Asked again after a lost answer it may be refused with IncorrectState. */
+  /** Asked again after a lost answer it may be refused with IncorrectState. */
   async detach(id: string, instanceId: string, timeoutMs?: number): Promise<void> {
     await this.#calls.make('DetachVolume', againFor(timeoutMs), async () =>
       (await this.#ec2()).detachVolume({ VolumeId: id, InstanceId: instanceId }),
+    )
+  }
+
+  /** As if the instance were not there: what it has not written yet is lost, and what it shows as that disk fails. Only `Passing.reclaim` does it. */
+  async forceDetach(id: string, instanceId: string, timeoutMs: number): Promise<void> {
+    await this.#calls.make('DetachVolume', { again: true, timeoutMs }, async () =>
+      (await this.#ec2()).detachVolume({ VolumeId: id, InstanceId: instanceId, Force: true }),
     )
   }
 

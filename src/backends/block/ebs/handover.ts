@@ -30,9 +30,13 @@ export class EbsHandover implements HandoverFacet {
     return [pool.spec, account, zone, surroundings.cluster()].join(' ')
   }
 
-  async describe(id: VolumeId): Promise<Handover> {
+  async place(): Promise<string> {
+    return (await this.#parts.identity()).instanceId
+  }
+
+  async describe(id: VolumeId, to: string | null): Promise<Handover> {
     const live = await this.#must(id)
-    return { live, storage: await this.#devices.pass(live.device, async (_, entry) => entry) }
+    return { live, storage: await this.#devices.pass(live.device, (passing, entry) => passing.offer(entry, to)) }
   }
 
   async letGo(id: VolumeId): Promise<void> {
@@ -70,6 +74,11 @@ export class EbsHandover implements HandoverFacet {
     await this.#devices.pass(device, async (passing, entry) => {
       if (entry.passing !== undefined) await passing.take(entry)
     })
+  }
+
+  async reclaim(id: VolumeId): Promise<void> {
+    const { device } = await this.#must(id)
+    await this.#devices.pass(device, (passing, entry) => passing.reclaim(entry))
   }
 
   /** The owner's: nothing of it is on its way any more. */

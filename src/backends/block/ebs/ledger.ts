@@ -52,6 +52,8 @@ export interface Entry {
   readonly isTagDue?: boolean
   /** On its way to another host, or from one: who removes it here removes this note, and leaves the volume alone. */
   readonly passing?: 'leaving' | 'arriving'
+  /** The instance for which it was let go last: the only one that it may ever be taken from, and by an operator's word alone. */
+  readonly handedTo?: string
   /** Of what is arriving: since then an attach may have been asked for, which describes need not show yet. Absent: none was. */
   readonly takenAt?: number
   /** A detach was begun that may still be under way: what the kernel shows of it may go at any moment. */

@@ -1,4 +1,5 @@
 import { DroverError, hasCode } from '../../../domain/errors.ts'
+import { StuckDetach } from './attachments.ts'
 import { isRefusal } from './calls.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import { type Entry, isEntry } from './ledger.ts'
@@ -7,7 +8,7 @@ import { type Entry, isEntry } from './ledger.ts'
  * Writers wait while a volume passes from one host to another: that a detach or an attach hangs is told sooner than otherwise. Who asked a target to
  * take it hears no answer after two minutes.
  */
-const mostMs = { detach: 80_000, attach: 70_000, giveUpTaking: 20_000 }
+const mostMs = { detach: 80_000, attach: 70_000, giveUpTaking: 20_000, force: 60_000 }
 const [lookMs, longestLookMs] = [1_000, 10_000]
 
 /** Volumes on their way from one instance to another: their entries are marked, and whoever removes a marked one leaves the volume alone. */
@@ -26,6 +27,13 @@ export class Passing {
     const disk = await disks.find(volumeId)
     if (disk !== null) await disks.flush(disk)
     await attachments.detach(volumeId, entry.device, this.#within('detach'))
+  }
+
+  /** @param to the instance that it is for @returns what the host there has to know */
+  async offer(entry: Entry, to: string | null): Promise<Entry> {
+    const { handedTo: _, ...told } = entry
+    await this.#parts.ledger.write(to === null ? told : { ...told, handedTo: to })
+    return told
   }
 
   /** By its note alone. @param told the entry of the host that has it @throws DATASET_FOREIGN */
@@ -105,8 +113,10 @@ export class Passing {
     let isTold = false
     for (let waitMs = lookMs; ; waitMs = Math.min(waitMs * 2, longestLookMs)) {
       if ((await disks.find(volumeId)) !== null) return attachments.detach(volumeId, device, timeoutMs)
+      // Before it is asked: an answer may be on its way for long.
+      const isTellable = clock.monotonic() > knownAt
       const [known] = (await volumes.mustOwn(volumeId, device, timeoutMs)).attachments
-      if (isTold && clock.monotonic() > knownAt && known?.instanceId !== here) return
+      if (isTold && isTellable && known?.instanceId !== here) return
       if (clock.monotonic() > startedAt + timeoutMs) {
         throw new DroverError(
           'TIMED_OUT',
@@ -126,6 +136,30 @@ export class Passing {
   async keep(entry: Entry): Promise<void> {
     const { passing, ...own } = notTaken(entry)
     if (passing !== undefined) await this.#parts.ledger.write(own)
+  }
+
+  /**
+   * An operator has said that the host to which it was handed is gone for good. EC2 is told to detach it there as ever; only where it says by the deadline that
+   * the instance still has it, by force.
+   */
+  async reclaim(entry: Entry): Promise<void> {
+    const { attachments, ledger, logger } = this.#parts
+    const { handedTo: gone, ...own } = entry
+    const { device } = entry
+    if (gone === undefined || entry.passing !== undefined) return
+    const volumeId = mustBeMade(entry)
+    try {
+      await attachments.evict(volumeId, device, gone, { timeoutMs: this.#within('detach'), force: false })
+    } catch (error) {
+      if (!(error instanceof StuckDetach)) throw error
+      logger.warn(
+        { device, volumeId, instanceId: gone },
+        'a volume is detached by force from an instance that an operator says is gone for good',
+      )
+      await attachments.evict(volumeId, device, gone, { timeoutMs: mostMs.force, force: true })
+    }
+    await attachments.attach(volumeId, device, this.#within('attach'))
+    await ledger.write(own)
   }
 
   #within(what: 'attach' | 'detach'): number {

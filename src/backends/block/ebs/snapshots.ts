@@ -90,9 +90,11 @@ export class CloudSnapshots {
     const { clock, limits } = this.#parts
     const endsAt = clock.monotonic() + limits.settle
     for (let waitMs = retryMs; ; waitMs *= 2) {
+      // Before it is asked: an answer may be on its way for long.
+      const isTold = clock.monotonic() > endsAt
       const found = (await this.#tagged(device)).find(({ tags }) => tags[tag.request] === asked[tag.request])
       if (found !== undefined) return found.id
-      if (clock.monotonic() > endsAt) return null
+      if (isTold) return null
       await clock.sleep(waitMs)
     }
   }
@@ -161,11 +163,12 @@ export class CloudSnapshots {
     const { cloud, cluster, clock, limits } = this.#parts
     const endsAt = clock.monotonic() + limits.settle
     for (let waitMs = retryMs; ; waitMs *= 2) {
+      const [now, isLast] = [clock.now(), clock.monotonic() > endsAt]
       const [found] = await cloud.snapshots([snapshotId])
       if (found !== undefined && !isOwn(found.tags, cluster(), madeAs ?? device)) return null
       if (found?.state === 'completed') return found
-      const mayBeOld = found === undefined ? clock.now() - askedAt < limits.settle : found.state === 'pending'
-      if (!mayBeOld || clock.monotonic() > endsAt) return null
+      const mayBeOld = found === undefined ? now - askedAt < limits.settle : found.state === 'pending'
+      if (!mayBeOld || isLast) return null
       await clock.sleep(waitMs)
     }
   }
@@ -176,13 +179,14 @@ export class CloudSnapshots {
     const { device, snapshot } = entry
     if (snapshot === null) return entry
     if (snapshot.madeAs !== undefined) return this.#forget(entry)
-    const found = await this.#ofDevice(device, snapshot)
+    const found: CloudSnapshot[] = []
     // Not shown yet, maybe; without an answer it may have been made later than it was asked for.
     const settleMs = snapshot.snapshotId === null ? 2 * limits.settle : limits.settle
-    const isShown = () => found.some((each) => isOf(snapshot, each))
-    for (let waitMs = retryMs; !isShown() && clock.now() - snapshot.askedAt < settleMs; waitMs *= 2) {
-      await clock.sleep(waitMs)
+    for (let waitMs = retryMs; ; waitMs *= 2) {
+      const isTold = clock.now() - snapshot.askedAt >= settleMs
       found.push(...(await this.#ofDevice(device, snapshot)))
+      if (isTold || found.some((each) => isOf(snapshot, each))) break
+      await clock.sleep(waitMs)
     }
     for (const id of new Set(found.map((each) => each.id))) {
       try {

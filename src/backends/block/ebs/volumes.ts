@@ -98,6 +98,8 @@ export class Volumes {
   ): Promise<CloudVolume | null> {
     const { cloud, clock, limits, cluster } = this.#parts
     for (let waitMs = retryMs; ; waitMs *= 2) {
+      // Before it is asked: an answer may be on its way for long.
+      const isTold = clock.now() - askedAt > limits.settle
       const [found] = await cloud.volumes([volumeId], timeoutMs)
       if (found !== undefined) {
         const writtenAt = Number(found.tags[tag.epoch] ?? 0)
@@ -109,7 +111,7 @@ export class Volumes {
           { details: { volumeId, tags: found.tags } },
         )
       }
-      if (clock.now() - askedAt > limits.settle) return null
+      if (isTold) return null
       await clock.sleep(waitMs)
     }
   }
