@@ -8,6 +8,7 @@ interface Course {
   readonly idle?: boolean
   readonly group?: boolean
   readonly twoPools?: true
+  readonly sharedDisks?: true
   readonly acts: readonly { readonly atMs: number; readonly act: Act }[]
   readonly stormMs?: number
   /** Steps before the first one of that name are left alone: another course strikes them. */
@@ -93,6 +94,39 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record released/,
     first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
   },
+  handover: { owner: 1, sharedDisks: true, stormMs: 14_000, acts: [{ atMs: 1, act: move(2, 'stop') }] },
+  handoverBack: {
+    owner: 1,
+    sharedDisks: true,
+    stormMs: 26_000,
+    acts: [
+      { atMs: 1, act: move(2, 'pause') },
+      { atMs: 12_001, act: move(1, 'stop') },
+    ],
+    from: /store\.finishMove/,
+  },
+  /** The control role dies after the source has let go, for so long that the source settles it with the target. */
+  handoverReleased: {
+    owner: 1,
+    sharedDisks: true,
+    stormMs: 60_000,
+    acts: [{ atMs: 1, act: move(2, 'pause') }],
+    from: /record released/,
+    first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
+  },
+  /** The target dies with the disk attached, and people say that it is lost for good. */
+  handoverLost: {
+    owner: 1,
+    sharedDisks: true,
+    stormMs: 40_000,
+    acts: [
+      { atMs: 1, act: move(2, 'stop') },
+      { atMs: 15_000, act: { kind: 'cancel', targetLost: true } },
+      { atMs: 20_000, act: { kind: 'cancel', targetLost: true } },
+    ],
+    from: /handover\.attach/,
+    first: { at: /handover\.attach/, victim: 2, downMs: 36_000 },
+  },
   pull: { owner: 1, idle: true, acts: [{ atMs: 0, act: { kind: 'run', host: 2 } }] },
 }
 export const courseNames = Object.keys(courses)
@@ -112,6 +146,7 @@ const scenarioOf = (name: string, course: Course, strikes: readonly Strike[]): S
     course.idle === true ? null : { policy: 'always', autoRemove: false, imageEverywhere: true, stopTimeoutS: null },
   ...(course.group === true ? { group: true } : {}),
   ...(course.twoPools === true ? { twoPools: true } : {}),
+  ...(course.sharedDisks === true ? { sharedDisks: true } : {}),
   acts: course.acts,
   strikes,
   pokes: [],

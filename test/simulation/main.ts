@@ -2,7 +2,14 @@ import { parseArgs } from 'node:util'
 import { formatDuration } from '../../src/domain/units.ts'
 import { courseNames, everyStep, stepScenario } from './every-step.ts'
 import { type Outcome, runScenario } from './run.ts'
-import { groupScenarioOf, poolsScenarioOf, type Scenario, scenarioOf, slowScenarioOf } from './scenario.ts'
+import {
+  groupScenarioOf,
+  handoverScenarioOf,
+  poolsScenarioOf,
+  type Scenario,
+  scenarioOf,
+  slowScenarioOf,
+} from './scenario.ts'
 import { runAll, type Summary } from './workers.ts'
 
 const shown = 20
@@ -13,6 +20,7 @@ const usage = `usage: npm run simulate -- [--seeds COUNT] [--from SEED]   as man
        npm run simulate -- --group-seed SEED           the same storm over a group of two volumes; with --seeds and --groups: many of them
        npm run simulate -- --pools-seed SEED           the same storm where hosts have two pools; with --seeds and --pools: many of them
        npm run simulate -- --slow-seed SEED            the same storm where snapshots take their time; with --seeds and --slow: many of them
+       npm run simulate -- --handover-seed SEED        the same storm over disks that are handed over; with --seeds and --handovers: many of them
        npm run simulate -- --step COURSE:STEP:MOMENT:KIND   one struck step again, such as stop:12:during:kill`
 
 const fail = (message: string): never => {
@@ -31,6 +39,8 @@ const parsed = () => {
         'pools-seed': { type: 'string' },
         'slow-seed': { type: 'string' },
         slow: { type: 'boolean', default: false },
+        'handover-seed': { type: 'string' },
+        handovers: { type: 'boolean', default: false },
         pools: { type: 'boolean', default: false },
         groups: { type: 'boolean', default: false },
         step: { type: 'string' },
@@ -56,20 +66,17 @@ const show = (outcome: Outcome): void => {
   console.log(`${outcome.label}: ${outcome.violation ?? 'all held'}; trace ${outcome.hash}`)
 }
 
-interface Chosen {
-  readonly seed?: string | undefined
-  readonly groupSeed?: string | undefined
-  readonly poolsSeed?: string | undefined
-  readonly slowSeed?: string | undefined
-  readonly step?: string | undefined
-}
+/** What plays one storm again. */
+const ofSeed = {
+  ...{ seed: scenarioOf, 'group-seed': groupScenarioOf, 'pools-seed': poolsScenarioOf },
+  ...{ 'slow-seed': slowScenarioOf, 'handover-seed': handoverScenarioOf },
+} as const
+type OfSeed = keyof typeof ofSeed
+const isOfSeed = (name: string): name is OfSeed => Object.hasOwn(ofSeed, name)
 
-const chosen = async ({ seed, groupSeed, step, poolsSeed, slowSeed }: Chosen): Promise<Scenario> => {
-  if (slowSeed !== undefined) return slowScenarioOf(whole(slowSeed, 'seed'))
-  if (poolsSeed !== undefined) return poolsScenarioOf(whole(poolsSeed, 'seed'))
-  if (seed !== undefined) return scenarioOf(whole(seed, 'seed'))
-  return groupSeed === undefined ? stepScenario(step ?? '') : groupScenarioOf(whole(groupSeed, 'seed'))
-}
+/** As labels have it: an option without its hyphens, and its value. */
+const chosen = async (option: string, value: string): Promise<Scenario> =>
+  isOfSeed(option) ? ofSeed[option](whole(value, 'seed')) : stepScenario(value)
 
 const report = async (what: string, startedAt: number, summary: Summary): Promise<void> => {
   const { runs, failures, moves, rows, steps, simulatedMs } = summary
@@ -87,24 +94,17 @@ const report = async (what: string, startedAt: number, summary: Summary): Promis
   const [first] = failures
   if (first === undefined) return
   const [option, value = ''] = first.label.split(' ')
-  const scenario = await chosen({
-    seed: option === '--seed' ? value : undefined,
-    groupSeed: option === '--group-seed' ? value : undefined,
-    poolsSeed: option === '--pools-seed' ? value : undefined,
-    slowSeed: option === '--slow-seed' ? value : undefined,
-    step: value,
-  })
+  const scenario = await chosen((option ?? '').replace('--', ''), value)
   console.log(`\nThe first of them again, with npm run simulate -- ${first.label}:`)
   show(await runScenario(scenario, true))
   process.exitCode = 1
 }
 
-const { seeds, from, seed, 'group-seed': groupSeed, 'pools-seed': poolsSeed, step, ...options } = parsed()
-const { 'slow-seed': slowSeed, pools, groups, slow, steps } = options
-const one = { seed, groupSeed, poolsSeed, slowSeed, step }
+const { seeds, from, pools, groups, handovers, slow, steps, ...singles } = parsed()
 const startedAt = performance.now()
-if (Object.values(one).some((given) => given !== undefined)) {
-  const outcome = await runScenario(await chosen(one), true)
+const [single] = Object.entries(singles)
+if (single !== undefined) {
+  const outcome = await runScenario(await chosen(...single), true)
   show(outcome)
   if (outcome.violation !== null) process.exitCode = 1
 } else if (steps) {
@@ -117,6 +117,7 @@ if (Object.values(one).some((given) => given !== undefined)) {
   const many = (all: readonly number[]): readonly (number | Scenario)[] => {
     if (slow) return all.map(slowScenarioOf)
     if (groups) return all.map(groupScenarioOf)
+    if (handovers) return all.map(handoverScenarioOf)
     return pools ? all.map(poolsScenarioOf) : all
   }
   const all = Array.from({ length: count }, (_, index) => base + index)

@@ -14,7 +14,8 @@ import type { VolumeId } from '../../src/domain/ids.ts'
 import { type PoolInfo, type PoolSpec, parsePoolSpec } from '../../src/domain/pool.ts'
 import type { Clock } from '../../src/lib/clock.ts'
 import { type Kernel, liveRoot } from './kernel.ts'
-import { bytesOf, changedBytes, type Dataset, type MemoryPool, type VolumeDirectory } from './memory-pool.ts'
+import { MemoryHandover } from './memory-handover.ts'
+import { bytesOf, changedBytes, type Dataset, describe, type MemoryPool, type VolumeDirectory } from './memory-pool.ts'
 
 /** How the backend touches its pool; a simulation puts time and death in between. */
 export interface Hand {
@@ -31,6 +32,7 @@ export class MemoryBackend implements Backend {
   readonly snapshots: SnapshotFacet
   readonly streams: StreamFacet
   readonly resizing: ResizingFacet
+  readonly handover?: MemoryHandover
   readonly #pool: MemoryPool
   readonly #kernel: Kernel
   readonly #hand: Hand
@@ -38,7 +40,7 @@ export class MemoryBackend implements Backend {
   /** Of this process: what it had taken ends with it. */
   readonly #taken = new Map<string, Taken<Dataset>>()
 
-  /** @param clock by which snapshots of a slow pool are waited for */
+  /** @param clock by which snapshots of a slow pool and shared disks are waited for */
   constructor(pool: MemoryPool, kernel: Kernel, hand: Hand, now: () => string, clock: Clock | null = null) {
     this.#pool = pool
     this.#kernel = kernel
@@ -50,14 +52,20 @@ export class MemoryBackend implements Backend {
       ...(clock === null || pool.snapshotMs === null ? {} : { take: this.#taking(clock, pool.snapshotMs) }),
     }
     this.streams = this.#streamFacet()
+    const { disks } = pool
+    if (disks !== null && clock !== null) this.handover = new MemoryHandover({ pool, disks, kernel, hand, clock })
     this.resizing = { resize: (id, sizeBytes) => this.#hand.change('resize', () => this.#resize(id, sizeBytes)) }
   }
 
-  open(): Promise<void> {
-    return this.#hand.change('pool.open', () => {
+  async open(): Promise<void> {
+    await this.#hand.change('pool.open', () => {
       this.#pool.trash = []
       this.#kernel.mounts = this.#kernel.mounts.filter(({ path }) => !path.startsWith('/snapshots/'))
     })
+    for (const [id, { record }] of this.#pool.volumes) {
+      // What a crash left between a record and its notes.
+      if (record !== null && isOurs(record) && record.role === 'owner') await this.handover?.keep(id as VolumeId)
+    }
   }
 
   async close(): Promise<void> {}
@@ -91,9 +99,9 @@ export class MemoryBackend implements Backend {
     })
   }
 
-  writeRecord(record: DatasetRecord): Promise<void> {
+  async writeRecord(record: DatasetRecord): Promise<void> {
     const copy: DatasetRecord = structuredClone(record)
-    return this.#hand.change(
+    await this.#hand.change(
       `record ${record.role}`,
       () => {
         this.#pool.directory(record.volumeId).record = copy
@@ -101,6 +109,7 @@ export class MemoryBackend implements Backend {
       },
       true,
     )
+    if (record.role === 'owner') await this.handover?.keep(record.volumeId)
   }
 
   create(id: VolumeId, { sizeBytes }: { sizeBytes: number | null }): Promise<LiveDataset> {
@@ -109,6 +118,7 @@ export class MemoryBackend implements Backend {
       if (directory.live === null) {
         directory.live = this.#pool.newDataset(this.#now())
         directory.live.limitBytes = sizeBytes
+        this.#pool.disks?.made(directory.live, this.#pool.name)
         this.#pool.commit()
       }
       return describe(directory.live)
@@ -122,9 +132,15 @@ export class MemoryBackend implements Backend {
     })
   }
 
-  mount(id: VolumeId, path: string): Promise<void> {
-    return this.#hand.change('mount', () => {
+  async mount(id: VolumeId, path: string): Promise<void> {
+    if (this.handover !== undefined) {
+      // A crash may have come between the record and this.
+      if ((await this.readRecord(id))?.role === 'owner') await this.handover.keep(id)
+      await this.handover.attach(id)
+    }
+    await this.#hand.change('mount', () => {
       const live = this.#mustLive(id)
+      if (this.#pool.disks?.isAttached(live, this.#pool.name) === false) throw busy(`volume ${id} is not attached`)
       const there = this.#kernel.ownMountAt(path)
       if (there === undefined) this.#kernel.mount(path, 'own', id, live)
       else if (there.dataset !== live) throw busy(`something else is mounted at ${path}`)
@@ -159,24 +175,28 @@ export class MemoryBackend implements Backend {
     })
   }
 
-  destroy(id: VolumeId): Promise<void> {
-    return this.#hand.change('destroy', () => {
+  async destroy(id: VolumeId): Promise<void> {
+    await this.handover?.forget(id)
+    await this.#hand.change('destroy', () => {
       const directory = this.#pool.volumes.get(id)
       if (directory === undefined) return
       if (directory.record === null || !isOurs(directory.record)) {
         throw new DroverError('DATASET_FOREIGN', `${id} has no record of Drover's and is left alone`)
       }
       this.#refuseIfMounted(id)
+      if (directory.live !== null) this.#pool.disks?.remove(directory.live, this.#pool.name)
       this.#pool.volumes.delete(id)
       this.#pool.commit()
     })
   }
 
-  destroyLive(id: VolumeId): Promise<void> {
-    return this.#hand.change('destroyLive', () => {
+  async destroyLive(id: VolumeId): Promise<void> {
+    await this.handover?.forget(id)
+    await this.#hand.change('destroyLive', () => {
       const directory = this.#pool.volumes.get(id)
       if (directory === undefined) return
       this.#refuseIfMounted(id)
+      if (directory.live !== null) this.#pool.disks?.remove(directory.live, this.#pool.name)
       directory.live = null
       directory.making = null
       this.#pool.commit()
@@ -213,6 +233,7 @@ export class MemoryBackend implements Backend {
           () => {
             const existing = at(id, name)
             if (existing !== null) return recordOf(name, existing, origin)
+            if (this.#pool.volumes.get(id)?.passing != null) throw busy(`volume ${id} is on its way between two hosts`)
             const taken =
               this.#taken.get(`${id} ${name}`)?.use() ?? this.#pool.snapshotOf(this.#mustLive(id), true, this.#now())
             this.#pool.directory(id).snapshots.set(name, taken)
@@ -347,6 +368,7 @@ export class MemoryBackend implements Backend {
     return this.#hand.change('promote.rename', () => {
       const directory = this.#mustDirectory(id)
       if (directory.live !== made) directory.live = made
+      this.#pool.disks?.made(made, this.#pool.name)
       directory.making = null
       if (this.#pool.flaw !== 'promote') this.#pool.commit()
       return describe(made)
@@ -382,12 +404,6 @@ export class MemoryBackend implements Backend {
 const isOurs = (record: { readonly formatVersion: number }): record is DatasetRecord => record.formatVersion === 1
 
 const streamUuid = (dataset: Dataset): string => dataset.receivedUuid ?? dataset.uuid
-
-const describe = ({ uuid, generation, limitBytes }: Dataset): LiveDataset => ({
-  uuid,
-  generation,
-  sizeBytes: limitBytes,
-})
 
 const recordOf = (name: string, dataset: Dataset, origin: SnapshotRecord['origin']): SnapshotRecord => ({
   name,

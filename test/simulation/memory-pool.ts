@@ -1,4 +1,6 @@
+import type { LiveDataset } from '../../src/backends/backend.ts'
 import type { DatasetRecord } from '../../src/domain/dataset.ts'
+import type { SharedDisks } from './shared-disks.ts'
 
 /** A subvolume, as btrfs has them. */
 export interface Dataset {
@@ -28,6 +30,12 @@ export interface VolumeDirectory {
   making: Dataset | null
   snapshots: Map<string, Dataset>
   partials: Map<string, Dataset | null>
+  /** On shared disks: the live dataset is on its way from or to another host. */
+  passing?: 'leaving' | 'arriving' | null
+  /** Of what is arriving: an attach may have been asked for. */
+  isTaken?: boolean
+  /** The pool for which it was let go last. */
+  handedTo?: string | null
 }
 
 const copyOf = (directory: VolumeDirectory): VolumeDirectory => ({
@@ -51,9 +59,11 @@ export class MemoryPool {
   /** Out of sight; the slow part of their removal is still to come. */
   trash: string[] = []
   /** A lie that this disk tells, for tests of the simulation itself. */
-  flaw: 'proof' | 'promote' | null = null
+  flaw: 'proof' | 'promote' | 'notes' | null = null
   /** So many ms a snapshot takes to be whole once it was taken, as in a cloud; null: it is at once. */
   snapshotMs: number | null = null
+  /** Where live datasets are that other machines reach too. */
+  disks: SharedDisks | null = null
   /** Told of every record that was written. */
   recordWritten: (record: DatasetRecord) => void = () => {}
   #committed = new Map<string, VolumeDirectory>()
@@ -76,7 +86,7 @@ export class MemoryPool {
   }
 
   has(dataset: Dataset): boolean {
-    return dataset.uuid.startsWith(`${this.name}#`)
+    return dataset.uuid.startsWith(`${this.name}#`) || this.disks?.has(dataset) === true
   }
 
   /** The volume's directory, made if needed. */
@@ -110,6 +120,7 @@ export class MemoryPool {
 
   /** A snapshot. Taking it moves the generation of what it is taken of to its own. */
   snapshotOf(source: Dataset, readOnly: boolean, createdAt: string): Dataset {
+    this.#transaction = Math.max(this.#transaction, source.generation)
     const made = this.newDataset(createdAt)
     source.generation = made.bornGeneration
     source.shared = true
@@ -127,6 +138,7 @@ export class MemoryPool {
   /** Changes content: whatever is written becomes durable by itself (fsync). @throws EROFS, EDQUOT, ENOSPC */
   change(dataset: Dataset, work: (files: Map<string, Uint8Array>) => void): void {
     if (dataset.readOnly) throw errnoError('EROFS', -30)
+    if (this.disks?.has(dataset) === true && !this.disks.isAttached(dataset, this.name)) throw errnoError('EIO', -5)
     if (dataset.shared) {
       dataset.files = new Map(dataset.files)
       dataset.shared = false
@@ -148,7 +160,9 @@ export class MemoryPool {
 
   /** Something that is no change of content: the end of a file that was unlinked before. */
   touch(dataset: Dataset): void {
-    dataset.generation = ++this.#transaction
+    // One that comes from another host has been through that one's.
+    this.#transaction = Math.max(this.#transaction, dataset.generation) + 1
+    dataset.generation = this.#transaction
   }
 
   /** Everything done so far survives a power failure. */
@@ -171,6 +185,12 @@ export class MemoryPool {
     this.commit()
   }
 }
+
+export const describe = ({ uuid, generation, limitBytes }: Dataset): LiveDataset => ({
+  uuid,
+  generation,
+  sizeBytes: limitBytes,
+})
 
 /** What a dataset takes besides its files' bytes. */
 const ownBytes = 16 * 1024

@@ -125,7 +125,7 @@ const look = async (world: World, people: People): Promise<string | null> => {
   if (isDue) return 'a return is due'
   const open = await store.moves({ open: true })
   const expected = await expectation(world, people, volume)
-  const reason = unsettled(world.hosts, volume, open.length, expected)
+  const reason = unsettled(world.hosts, volume, open.length, expected) ?? outOfReach(world, volume)
   if (reason !== null || world.scenario.group !== true) return reason
   const beside = await store.volumeByName(besideName)
   if (beside === null) return `the store has no volume ${besideName}`
@@ -139,6 +139,18 @@ const look = async (world: World, people: People): Promise<string | null> => {
     mayStay: (host, container) => host.row.id === volume.ownerHostId || expected.mayStay(host, container),
   })
   return reasonBeside === null ? null : `${besideName}: ${reasonBeside}`
+}
+
+/** Of a volume on shared disks: its owner has it, or can attach it at once. */
+const outOfReach = (world: World, volume: Volume): string | null => {
+  const { disks } = world
+  const pool = ownerOf(world, volume)?.pool(volume.pool)
+  const directory = pool?.volumes.get(volume.id)
+  if (disks === null || pool === undefined || directory?.live == null) return null
+  if (!disks.has(directory.live)) return 'the disk is gone'
+  if (directory.passing != null) return `the owner's disk is ${directory.passing}`
+  const holder = disks.holder(directory.live)
+  return holder === null || holder === pool.name ? null : `the owner's disk is attached at ${holder}`
 }
 
 const ownerOf = (world: World, volume: Volume): SimHost | undefined =>

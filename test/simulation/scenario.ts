@@ -71,11 +71,13 @@ export interface Scenario {
   readonly snapshotMs?: number
   /** Another volume moves with it as one. */
   readonly group?: boolean
+  /** Live datasets are disks that every host can attach: a move hands them over, and copies nothing. */
+  readonly sharedDisks?: true
   /** A rule is broken on purpose: that must be found. */
   readonly flaw?: Flaw
 }
 
-export type Flaw = 'proof' | 'promote' | 'mount'
+export type Flaw = 'proof' | 'promote' | 'mount' | 'notes' | 'detach'
 
 export const calm: Scenario['weather'] = { loss: 0, repeat: 0, delayMs: 20, cut: 0, corrupt: 0, failing: 0 }
 
@@ -219,6 +221,13 @@ export const poolsScenarioOf = (seed: number): Scenario => {
     })),
   }
 }
+
+/** The same storm over disks that all hosts reach. */
+export const handoverScenarioOf = (seed: number): Scenario => ({
+  ...scenarioOf(seed),
+  label: `--handover-seed ${seed}`,
+  sharedDisks: true,
+})
 
 const downMs = (random: Random): number =>
   random.chance(0.6) ? random.between(50, 2_000) : random.between(2_000, 50_000)

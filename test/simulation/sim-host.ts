@@ -7,6 +7,7 @@ import { MemoryPool } from './memory-pool.ts'
 import type { Network } from './network.ts'
 import { SimProcess, type Steps } from './process.ts'
 import type { Random } from './random.ts'
+import type { SharedDisks } from './shared-disks.ts'
 import type { StoreHost } from './store-host.ts'
 import type { Streams } from './transfers.ts'
 import type { Vold } from './vold.ts'
@@ -22,6 +23,8 @@ export interface HostWorld {
   readonly streams: Streams
   readonly steps: Steps
   readonly ledger: WriteLedger
+  /** Storage that all machines reach; null: each has its own alone. */
+  readonly disks: SharedDisks | null
   start(host: SimHost, process: SimProcess): Promise<Vold>
   note(text: string): void
 }
@@ -57,8 +60,16 @@ export class SimHost {
     this.network = world.network
     this.streams = world.streams
     this.#world = world
-    this.pools = row.pools.map((spec, index) => new MemoryPool(spec.slice(spec.indexOf(':') + 1), 2 ** 30, index * 1e6))
+    // What comes from another host is known by its number here, too.
+    const from = world.disks === null ? 0 : 1e7 * Number(row.name.replace('host', ''))
+    this.pools = row.pools.map(
+      (spec, index) => new MemoryPool(spec.slice(spec.indexOf(':') + 1), 2 ** 30, from + index * 1e6),
+    )
     this.kernel = new Kernel(...this.pools)
+    for (const pool of this.pools) {
+      pool.disks = world.disks
+      world.disks?.join(pool.name, this.kernel)
+    }
     const { loop, random, ledger } = world
     this.engine = new Engine(row.name, { loop, random, kernel: this.kernel, ledger, plugin: this.#plugin() })
   }

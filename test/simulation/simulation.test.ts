@@ -5,6 +5,7 @@ import {
   calm,
   type Flaw,
   groupScenarioOf,
+  handoverScenarioOf,
   poolsScenarioOf,
   type Scenario,
   scenarioOf,
@@ -17,6 +18,7 @@ const seeds = 1_000
 const groupSeeds = 100
 const poolsSeeds = 200
 const slowSeeds = 100
+const handoverSeeds = 200
 const sickSeeds = 40
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
@@ -95,6 +97,17 @@ test(
   5 * minute,
 )
 
+test(
+  `${handoverSeeds} storms over disks that are handed over, and not copied`,
+  async () => {
+    const { failures, moves } = await runAll(range(base, handoverSeeds).map(handoverScenarioOf))
+    expect(failures).toEqual([])
+    expect(moves.done).toBeGreaterThan(handoverSeeds / 5)
+    expect(moves.aborted).toBeGreaterThan(handoverSeeds / 5)
+  },
+  5 * minute,
+)
+
 test.each(courseNames)(
   'every step of course %s, its vold killed before, during and after it',
   async (name) => {
@@ -142,16 +155,22 @@ test(
   minute,
 )
 
+/** Storms in which it matters. */
+const flawed = (flaw: Flaw): ((seed: number) => Scenario) => {
+  if (flaw === 'proof') return thawed
+  return flaw === 'notes' || flaw === 'detach' ? handoverScenarioOf : scenarioOf
+}
+
 test.each<[string, Flaw, RegExp]>([
   ['says unchanged whatever was written', 'proof', /rows .* are missing/],
   ['forgets a promoted dataset when the power fails', 'promote', /cannot write|not settled/],
+  ['removes a disk with its notes of one that went elsewhere', 'notes', /not settled|disk is gone/],
+  ['does not detach what it has let go of', 'detach', /attached to two hosts/],
   ['mounts for containers while sealed', 'mount', /two writers|rows .* are missing|which is released/],
 ])(
   'a host that %s is found out',
   async (_, flaw, violation) => {
-    const tasks = range(1, 400).map(
-      (seed): Scenario => ({ ...(flaw === 'proof' ? thawed(seed) : scenarioOf(seed)), flaw }),
-    )
+    const tasks = range(1, 400).map((seed): Scenario => ({ ...flawed(flaw)(seed), flaw }))
     const { failures } = await runAll(tasks)
     expect(failures.length).toBeGreaterThan(0)
     expect(failures.map((failure) => failure.violation).join('\n')).toMatch(violation)

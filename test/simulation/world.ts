@@ -10,6 +10,7 @@ import { Network } from './network.ts'
 import type { Fate, SimProcess, Steps } from './process.ts'
 import { Random } from './random.ts'
 import type { Act, Scenario, Strike } from './scenario.ts'
+import { SharedDisks } from './shared-disks.ts'
 import { SimHost } from './sim-host.ts'
 import { StoreHost } from './store-host.ts'
 import { Trace } from './trace.ts'
@@ -28,6 +29,7 @@ export class World implements Steps {
   readonly ledger: Ledger
   readonly trace: Trace
   readonly storeFile = new StoreHost()
+  readonly disks: SharedDisks | null = null
   readonly scenario: Scenario
   /** Steps taken since the storm began; what each was called, when asked for. */
   steps = 0
@@ -51,6 +53,8 @@ export class World implements Steps {
     this.streams = new Streams(this.loop, this.random, this.network)
     const note = (text: string) => this.note(text)
     this.ledger = new Ledger(this.hosts, this.loop, note)
+    if (scenario.sharedDisks === true) this.disks = new SharedDisks(this.loop, this.random)
+    if (scenario.flaw === 'detach' && this.disks !== null) this.disks.lets2HaveIt = true
     for (let index = 0; index < scenario.hosts; index += 1) {
       const host: SimHost = new SimHost(rowOf(index, scenario.twoPools === true), index === 0 ? this.storeFile : null, {
         loop: this.loop,
@@ -59,6 +63,7 @@ export class World implements Steps {
         streams: this.streams,
         steps: this,
         ledger: this.ledger,
+        disks: this.disks,
         note,
         start: (on, process) =>
           startVold({
@@ -72,7 +77,7 @@ export class World implements Steps {
       })
       const { flaw } = scenario
       if (flaw === 'mount') host.mountsAnything = true
-      else if (flaw !== undefined) for (const pool of host.pools) pool.flaw = flaw
+      else if (flaw !== undefined && flaw !== 'detach') for (const pool of host.pools) pool.flaw = flaw
       for (const pool of host.pools) pool.snapshotMs = scenario.snapshotMs ?? null
       host.engine.isSick = scenario.sickOn === index
       for (const pool of host.pools) pool.recordWritten = (record) => this.ledger.recorded(host, pool, record)
