@@ -8,7 +8,7 @@
  * from then on none does, and every run must come to rest with one writer who holds every acknowledged write.
  *
  * -DRESTORE: the store may be put back to an old copy, once. -DROLLBACK: so may the disk of a host. -DMISSING: a target may lose
- * what it prepared. -DDEAD: it may be lost for good before it takes. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. A rule is broken by its -DBREAK_ define.
+ * what it prepared. -DDEAD: it may be lost for good before it takes. -DHANDOVER: nothing is copied, the one disk is detached here and attached there. -DUNDISTURBED: no faults at all, the engine restarts containers all the same. A rule is broken by its -DBREAK_ define.
  */
 
 #ifndef WRITES
@@ -58,6 +58,9 @@ typedef Host {
 #ifdef BREAK_SYNC
   bit loose;     /* told, not yet on disk */
 #endif
+#ifdef HANDOVER
+  byte notes;    /* of the disk: 0: none; MARKED: of one that is on its way from here, or to here; OWN */
+#endif
 #ifdef MISSING
   bit lost       /* the dataset that was prepared is not there any more */
 #endif
@@ -95,6 +98,27 @@ bit calm = 1;
 bit calm;
 #endif
 byte acked; /* ghost: writes acknowledged */
+
+#ifdef HANDOVER
+/* The one disk, which the cloud attaches to one host at a time. */
+byte disk;         /* how many writes it holds */
+byte attached = 1; /* the host + 1; 0: to none */
+bit detaching;     /* asked for: it ends at some time, when the disk is not mounted there */
+#define DATA(h) disk
+#define HAS_IT(h) (attached == (h) + 1)
+#define MARKED 1
+#define OWN 2
+#define KEEP(h) H[h].notes = OWN
+#define FORGET(h) H[h].notes = 0
+#define LEAVES(h) (H[h].notes == MARKED && (!HAS_IT(h) || detaching))
+/* Notes that are not marked go with what they are about. */
+#define REMOVE(h) if :: H[h].notes == OWN -> disk = 0 :: else fi; FORGET(h)
+#else
+#define DATA(h) H[h].data
+#define KEEP(h) skip
+#define FORGET(h) skip
+#define REMOVE(h) H[h].data = 0
+#endif
 
 #define SENT(mv, x) ((sent[mv] >> (x)) & 1)
 #define ASKED(mv, x) (c_move == (mv) && c_wait == (x) && answer == silent)
@@ -238,7 +262,7 @@ inline undo(h, mv, x, at) {
   H[h].epoch = MAX(H[h].epoch, at);
   H[h].snap = 0;
   if
-  :: has_ended(h, mv, TO_SOURCE); reply_with(mv, x, ok)
+  :: KEEP(h); has_ended(h, mv, TO_SOURCE); reply_with(mv, x, ok)
   :: !calm
   fi
 }
@@ -253,6 +277,23 @@ inline source_with(h, mv, k) {
      reply_with(mv, SNAP + k, ok)
   :: ASKED_S(h, mv, SNAP + k) && !CAN_SNAP(h, mv, k + 1) -> answer = no
 
+#ifdef HANDOVER
+     /* Kill what was paused, unmount, mark, detach; only when the disk has gone `released` is written. */
+  :: GOT_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && H[h].role == sealed && H[h].snap == k + 1 && !LEAVES(h) ->
+     hear(h, mv);
+     STOP_WRITER(h);
+     H[h].notes = MARKED;
+#ifdef BREAK_LETGO
+     H[h].role = released; reply_with(mv, RELEASE + k, ok)
+#else
+     detaching = (HAS_IT(h) -> 1 : detaching)
+#endif
+  :: GOT_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && H[h].role == sealed && H[h].snap == k + 1 && LEAVES(h) && !HAS_IT(h) ->
+     H[h].role = released;
+     reply_with(mv, RELEASE + k, ok)
+  :: ASKED_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && H[h].role == released -> answer = ok
+  :: ASKED_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && H[h].role == sealed && H[h].snap != k + 1 -> answer = changed
+#else
      /* Kill what was paused, unmount, then the unchanged proof: only then `released` is written. */
   :: GOT_S(h, mv, RELEASE + k) && CAN_RELEASE(h, mv) && (WOULD_RELEASE(h, mv, k + 1) || ASKED(mv, RELEASE + k)) ->
      hear(h, mv);
@@ -265,6 +306,7 @@ inline source_with(h, mv, k) {
         :: else -> reply_with(mv, RELEASE + k, changed)
         fi
      fi
+#endif
   :: ASKED_S(h, mv, RELEASE + k) && !CAN_RELEASE(h, mv) -> answer = no
   fi
 }
@@ -296,7 +338,7 @@ inline source_of(h, mv) {
   :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && MINE(h, mv) && (H[h].role == released || H[h].role == replica) ->
      H[h].role = replica;
      H[h].epoch = epoch[mv];
-     if :: has_ended(h, mv, TO_SOURCE); H[h].data = 0; reply_with(mv, RETIRE, ok) :: !calm fi
+     if :: has_ended(h, mv, TO_SOURCE); REMOVE(h); reply_with(mv, RETIRE, ok) :: !calm fi
      /* It was put back to before the move, and begins or seals at a late word: the host that owns the volume now has it at a higher epoch. */
   :: GOT_S(h, mv, RETIRE) && !GONE(h, mv) && SUPERSEDED(h, mv) ->
      H[h].role = diverged;
@@ -344,14 +386,19 @@ inline target_with(h, mv, k) {
      :: else ->
         H[h].role = prepared;
         H[h].snap = k + 1;
+#ifdef HANDOVER
+        H[h].notes = MARKED
+#else
         H[h].data = TAKEN(mv, k + 1) - 1;
         ARRIVED(h)
+#endif
      fi;
      reply_with(mv, PREPARE + k, ok)
   :: ASKED_T(h, mv, PREPARE + k) && !CAN_PREPARE(h, mv, k + 1) -> answer = no
 
   :: GOT_T(h, mv, REOPEN + k) && CAN_REOPEN(h, mv, k + 1) && (H[h].role == prepared || ASKED(mv, REOPEN + k)) ->
      H[h].role = receiving;
+     FORGET(h);
      H[h].data = 0;
      reply_with(mv, REOPEN + k, ok)
   :: ASKED_T(h, mv, REOPEN + k) && !CAN_REOPEN(h, mv, k + 1) -> answer = no
@@ -375,31 +422,62 @@ inline target_with(h, mv, k) {
 #define WITHOUT_LOSS(h) skip
 #endif
 
+#ifdef HANDOVER
+/* What it has begun to detach it waits for. */
+#define MAY_REFUSE(h, mv) !(MINE(h, mv) && H[h].role == refused && HAS_IT(h) && detaching)
+#else
+#define MAY_REFUSE(h, mv) 1
+#endif
+
 inline target_of(h, mv) {
   if
   :: GOT_T(h, mv, BEGIN_T) && CAN_BEGIN_T(h, mv) && (!MINE(h, mv) || ASKED(mv, BEGIN_T)) ->
      if
      :: MINE(h, mv)
-     :: else -> hear(h, mv); H[h].move = mv; H[h].role = receiving; H[h].snap = 0; H[h].data = 0; forget_late()
+     :: else -> hear(h, mv); H[h].move = mv; H[h].role = receiving; H[h].snap = 0; H[h].data = 0; FORGET(h); forget_late()
      fi;
      reply_with(mv, BEGIN_T, ok)
   :: ASKED_T(h, mv, BEGIN_T) && !CAN_BEGIN_T(h, mv) -> answer = no
 
+#ifdef HANDOVER
+     /* Attached first, then `owner`, then the mark goes; a crash may come between any two. */
+  :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && H[h].role == prepared && attached == 0 -> attached = h + 1; detaching = 0
+#ifdef BREAK_MARK
+  :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && H[h].role == prepared && HAS_IT(h) && H[h].notes == MARKED -> KEEP(h)
+  :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && ((H[h].role == prepared && HAS_IT(h) && !detaching && H[h].notes == OWN) || (H[h].role == owner && ASKED(mv, ACTIVATE))) ->
+#else
+  :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && ((H[h].role == prepared && HAS_IT(h) && !detaching) || (H[h].role == owner && ASKED(mv, ACTIVATE))) ->
+#endif
+  /* Another has it, or it is on its way off. */
+#define TAKES_NOT(h) (H[h].role == prepared && attached != 0 && (!HAS_IT(h) || detaching))
+     if
+     :: H[h].role == owner
+     :: else -> H[h].role = owner; H[h].epoch = epoch[mv]
+     fi;
+     if :: KEEP(h); reply_with(mv, ACTIVATE, ok) :: !calm fi
+  :: ASKED_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && TAKES_NOT(h) -> answer = no
+#else
   :: GOT_T(h, mv, ACTIVATE) && CAN_ACTIVATE(h, mv, chosen[mv]) && (H[h].role == prepared || ASKED(mv, ACTIVATE)) ->
      if
      :: H[h].role == owner
      :: else -> H[h].role = owner; H[h].epoch = epoch[mv]; MADE_ANEW(h)
      fi;
      reply_with(mv, ACTIVATE, ok)
+#endif
   :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && LOST(h) -> answer = gone
   :: ASKED_T(h, mv, ACTIVATE) && !CAN_ACTIVATE(h, mv, chosen[mv]) && !LOST(h) -> answer = no
 
   :: GOT_T(h, mv, FINISH) && MINE(h, mv) && !GONE(h, mv) && H[h].role == owner -> has_ended(h, mv, TO_TARGET); reply_with(mv, FINISH, ok)
   :: ASKED_T(h, mv, FINISH) && (GONE(h, mv) || !MINE(h, mv)) -> answer = ok
 
-  :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) && (MINE(h, mv) || H[h].seen <= RETURN(mv)) ->
+  :: GOT_T(h, mv, REFUSE) && !GONE(h, mv) && !(MINE(h, mv) && H[h].role == owner) && (MINE(h, mv) || H[h].seen <= RETURN(mv)) && MAY_REFUSE(h, mv) ->
      if
+#ifdef HANDOVER
+     :: MINE(h, mv) && HAS_IT(h) -> H[h].role = refused; detaching = 1
+     :: MINE(h, mv) && !HAS_IT(h) -> H[h].role = refused; if :: has_ended(h, mv, TO_TARGET); H[h].role = nothing; REMOVE(h); reply_with(mv, REFUSE, ok) :: !calm fi
+#else
      :: MINE(h, mv) -> H[h].role = refused; if :: has_ended(h, mv, TO_TARGET); H[h].role = nothing; H[h].data = 0; WITHOUT_LOSS(h); reply_with(mv, REFUSE, ok) :: !calm fi
+#endif
      :: else -> H[h].ended = H[h].ended | (1 << (mv)); hear(h, mv); forget_late(); forget(mv); reply_with(mv, REFUSE, ok)
      fi
   :: ASKED_T(h, mv, REFUSE) && GONE(h, mv) && !OWNS_BY(h, mv) -> answer = ok
@@ -426,7 +504,21 @@ byte dead; /* the host that is lost for good, machine and disk, + 1 */
 #ifdef BREAK_SEAL
 #define MAY_MOUNT(h) (H[h].role == owner || H[h].role == sealed)
 #else
-#define MAY_MOUNT(h) (H[h].role == owner && TRUSTED(h))
+#define MAY_MOUNT(h) (H[h].role == owner && TRUSTED(h) && CAN_HAVE(h))
+#endif
+#ifdef HANDOVER
+/* From who is dead it may be forced. */
+#ifdef DEAD
+#define CAN_HAVE(h) (attached == 0 || HAS_IT(h) || attached == dead)
+#else
+#define CAN_HAVE(h) (attached == 0 || HAS_IT(h))
+#endif
+#define ATTACH(h) if :: HAS_IT(h) :: else -> attached = h + 1; detaching = 0 fi; KEEP(h)
+#define STILL_THERE(h) assert(HAS_IT(h))   /* what is mounted is taken from nobody */
+#else
+#define CAN_HAVE(h) 1
+#define ATTACH(h) skip
+#define STILL_THERE(h) skip
 #endif
 #if defined(ROLLBACK) && !defined(BREAK_ASK)
 /* The first mount after a boot asks the others and the store's table who owned it since. */
@@ -469,14 +561,15 @@ proctype engine(byte h) LIVES(_pid - 3) {
 end:
   do
   :: atomic { !H[h].mounted && MAY_MOUNT(h) ->
+       ATTACH(h);
        H[h].mounted = 1;
        assert(MOUNTED == 1);          /* never two writers */
-       assert(H[h].data == acked)     /* no acknowledged write is lost */
+       assert(DATA(h) == acked)       /* no acknowledged write is lost */
      }
      /* A sealed source stops its writers; before that they end, or the power fails. */
   :: atomic { H[h].mounted && (H[h].role == sealed || !calm) -> H[h].mounted = 0 }
      /* Also under the seal: what is paused may be thawed by anybody. */
-  :: atomic { H[h].mounted && acked < WRITES -> H[h].data++; acked = H[h].data }
+  :: atomic { H[h].mounted && acked < WRITES -> STILL_THERE(h); DATA(h)++; acked = DATA(h) }
   od
 }
 
@@ -486,6 +579,10 @@ end:
   :: atomic { cut_off(h, 1) }
 #if MOVES > 1
   :: atomic { cut_off(h, 2) }
+#endif
+#ifdef HANDOVER
+     /* By the cloud, at its time. */
+  :: atomic { HAS_IT(h) && detaching && !H[h].mounted -> attached = 0; detaching = 0 }
 #endif
 #ifdef MISSING
   :: atomic { H[h].role == prepared && !calm && !any_lost -> any_lost = 1; H[h].lost = 1 }
@@ -884,7 +981,7 @@ end:
 
 /* ---- Rest --------------------------------------------------------------------------------------------------------------------- */
 
-#define WRITES_HERE(h) (H[h].role == owner && H[h].mounted && H[h].data == acked && s_owner == (h))
+#define WRITES_HERE(h) (H[h].role == owner && H[h].mounted && DATA(h) == acked && s_owner == (h))
 
 /* What was sent and has not arrived by now never does, but for what somebody waits for: that is asked again. */
 inline never_arrive(mv) {
@@ -918,6 +1015,7 @@ progress:
 init {
   atomic {
     H[0].role = owner;
+    KEEP(0);
     H[0].epoch = 1;
     H[0].seen = 1;
     H[1].role = nothing;

@@ -33,7 +33,7 @@ const propertyOf = (output: string): string | null => {
   const text = /^pan:1: (.*)$/m.exec(output)?.[1]
   if (text === undefined) return null
   if (text.includes('s_open==0')) return noWriter
-  if (text.includes('H[h].data==acked')) return lostWrite
+  if (/\b(H\[h\]\.data|disk)==acked/.test(text)) return lostWrite
   if (text.includes('H[2].mounted)==1')) return twoWriters
   if (text.includes('!(H[h].mounted)')) return stolen
   if (text.includes('epoch[c_move]>s_epoch')) return numberAgain
@@ -93,6 +93,8 @@ const machines: readonly [name: string, defines: readonly string[], optimize: '-
   ['one move, S taken twice', ['MOVES=1'], '-O0'],
   ['one move, asked for by a Mount', ['MOVES=1', 'PULL'], '-O0'],
   ['two moves, nothing disturbs', ['MOVES=2', 'UNDISTURBED'], '-O0'],
+  ['two moves, the disk is handed over', ['MOVES=2', 'SNAPS=1', 'WRITES=1', 'HANDOVER'], '-O0'],
+  ['one move, the disk is handed over, the target may be lost for good', ['MOVES=1', 'HANDOVER', 'DEAD'], '-O0'],
 ]
 
 /** Each rule, broken: in one move where nothing else is said. Where it shows, and what fails then. */
@@ -121,6 +123,8 @@ const breakings: readonly [rule: string, defines: readonly string[], violated: s
   ['LOST', [], twoWriters],
   ['RETURN', [], twoWriters],
   ['STEAL', ['PULL'], stolen],
+  ['LETGO', ['HANDOVER', 'UNDISTURBED'], undone],
+  ['MARK', ['HANDOVER'], lostWrite],
 ]
 
 describe.concurrent('the ownership protocol, every state of the model', { timeout: limitMs }, () => {
