@@ -94,17 +94,7 @@ const courses: Readonly<Record<string, Course>> = {
     from: /record released/,
     first: { at: /store\.commitMove/, victim: 0, downMs: 42_000 },
   },
-  handover: { owner: 1, sharedDisks: true, stormMs: 14_000, acts: [{ atMs: 1, act: move(2, 'stop') }] },
-  handoverBack: {
-    owner: 1,
-    sharedDisks: true,
-    stormMs: 26_000,
-    acts: [
-      { atMs: 1, act: move(2, 'pause') },
-      { atMs: 12_001, act: move(1, 'stop') },
-    ],
-    from: /store\.finishMove/,
-  },
+  handover: { owner: 1, sharedDisks: true, stormMs: 11_000, acts: [{ atMs: 1, act: move(2, 'stop') }] },
   /** The control role dies after the source has let go, for so long that the source settles it with the target. */
   handoverReleased: {
     owner: 1,

@@ -18,7 +18,7 @@ const seeds = 1_000
 const groupSeeds = 100
 const poolsSeeds = 200
 const slowSeeds = 100
-const handoverSeeds = 200
+const handoverSeeds = 150
 const sickSeeds = 40
 /** Another thousand every time; DROVER_SIMULATION_SEED runs a certain one. */
 const base = Number(process.env.DROVER_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31))
