@@ -102,7 +102,13 @@ export class Ec2Server {
     this.#throttle = options.throttle === undefined ? null : new Throttle(options.throttle, now)
     const regions = new Map<string, World>()
     const shared = {
-      ...{ account: here.account, regions, faults: new Faults(options.randomFaults), disks: options.disks ?? noDisks, now },
+      ...{
+        account: here.account,
+        regions,
+        faults: new Faults(options.randomFaults),
+        disks: options.disks ?? noDisks,
+        now,
+      },
       ...{ times: { ...quick, ...options.times }, unitBytes: options.unitBytes ?? 2 ** 30 },
       quotas: { storage: 51_200, attachments: 28, blocksAPage: 10_000, ...options.quotas },
       random: options.random ?? Math.random,
