@@ -17,7 +17,7 @@ const stale = { every: 6, ms: [40, 120] } as const
 export const mostStaleMs = stale.ms[1]
 const callEvery = 25
 /** Of these there are thousands. */
-const blockEvery = 400
+const blockEvery = 40
 
 /** Everything that a seed brings, by name. */
 export const randomFaultNames: readonly string[] = [

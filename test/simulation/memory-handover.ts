@@ -105,7 +105,6 @@ export class MemoryHandover implements HandoverFacet {
     await this.#giveUp(id, mostMs.detach)
     await this.#change('forget', id, (directory, live) => {
       if (directory.passing === null) return
-      if (pool.flaw === 'notes') disks.remove(live, pool.name)
       Object.assign(directory, { live: null, passing: null, isTaken: false })
     })
   }

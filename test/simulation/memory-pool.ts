@@ -59,7 +59,7 @@ export class MemoryPool {
   /** Out of sight; the slow part of their removal is still to come. */
   trash: string[] = []
   /** A lie that this disk tells, for tests of the simulation itself. */
-  flaw: 'proof' | 'promote' | 'notes' | null = null
+  flaw: 'proof' | 'promote' | null = null
   /** So many ms a snapshot takes to be whole once it was taken, as in a cloud; null: it is at once. */
   snapshotMs: number | null = null
   /** Where live datasets are that other machines reach too. */

@@ -77,7 +77,7 @@ export interface Scenario {
   readonly flaw?: Flaw
 }
 
-export type Flaw = 'proof' | 'promote' | 'mount' | 'notes' | 'detach'
+export type Flaw = 'proof' | 'promote' | 'mount' | 'detach'
 
 export const calm: Scenario['weather'] = { loss: 0, repeat: 0, delayMs: 20, cut: 0, corrupt: 0, failing: 0 }
 
