@@ -100,10 +100,9 @@ export class MemoryHandover implements HandoverFacet {
 
   /** The notes of a live dataset that is on its way; any other is left as it is. */
   async forget(id: VolumeId): Promise<void> {
-    const { disks, pool } = this.#parts
     if ((await this.#passing(id)) === null) return
     await this.#giveUp(id, mostMs.detach)
-    await this.#change('forget', id, (directory, live) => {
+    await this.#change('forget', id, (directory) => {
       if (directory.passing === null) return
       Object.assign(directory, { live: null, passing: null, isTaken: false })
     })
