@@ -15,6 +15,10 @@ const withDevice = <T>(path: string, work: (fd: number) => T): T => {
   }
 }
 
+/** `major:minor`, as in mountinfo, of what stat(2) tells; packed as glibc does it. */
+export const deviceNumberOf = ({ rdev }: { readonly rdev: number }): string =>
+  `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
+
 /** A mounted file system writes past the cache of its device: what was read of the device before is read anew. */
 export const dropCache = (path: string): void => withDevice(path, (fd) => ioctl(fd, flushBuffers, Buffer.alloc(8)))
 

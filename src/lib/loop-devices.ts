@@ -16,6 +16,10 @@ export interface BoundLoop {
   readonly isReadOnly: boolean
 }
 
+/** Such as `loop3`; with a file or without. */
+const loopNames = async (): Promise<string[]> =>
+  (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))
+
 const getStatus = 0x4c05
 const statusBytes = 232
 const readOnlyFlag = 1
@@ -23,7 +27,7 @@ const readOnlyFlag = 1
 /** Every loop device that has a file, asked of the kernel: names of files differ between mount namespaces, inodes do not. */
 export const boundLoops = async (): Promise<BoundLoop[]> => {
   const found: BoundLoop[] = []
-  for (const name of (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))) {
+  for (const name of await loopNames()) {
     const device = (await readIfExists(`/sys/block/${name}/dev`))?.trim()
     if (device === undefined || (await readIfExists(`/sys/block/${name}/loop/backing_file`)) === null) continue
     const status = statusOf(`/dev/${name}`)
@@ -64,7 +68,7 @@ const statusOf = (path: string): Buffer | null => {
  * read-only without a word. Of those that have no file, and so are nobody's, none refuses writes afterwards.
  */
 export const letIdleLoopsBeWritten = async (): Promise<void> => {
-  for (const name of (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))) {
+  for (const name of await loopNames()) {
     if ((await readIfExists(`/sys/block/${name}/ro`))?.trim() !== '1') continue
     if ((await readIfExists(`/sys/block/${name}/loop/backing_file`)) !== null) continue
     try {
@@ -81,7 +85,7 @@ export const letIdleLoopsBeWritten = async (): Promise<void> => {
  */
 export const idleLoopsOf = async (file: string): Promise<string[]> => {
   const ours: string[] = []
-  for (const name of (await readdir('/sys/block')).filter((entry) => /^loop\d+$/.test(entry))) {
+  for (const name of await loopNames()) {
     const backing = (await readIfExists(`/sys/block/${name}/loop/backing_file`))?.trimEnd()
     if (backing === file || backing === `${file} (deleted)`) ours.push(`/dev/${name}`)
   }

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { LabHost } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { goesOn, inVolume, startWriter, volumeMounts } from '../support/e2e.ts'
-import { type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
+import { awaitLeftOn, type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
 
 /* Two Docker hosts as instances in two regions: a container and its volume go from one to the other by snapshots that EC2 copies. */
 
@@ -23,14 +23,7 @@ afterAll(async () => {
 const move = async (to: LabHost, ...flags: string[]) =>
   JSON.parse(await lab.host1.vol('--json', 'move', 'db', '--to', to.name, ...flags))
 
-/** Removals go on in the background. */
-const awaitLeft = async (zones: readonly string[], snapshots: number): Promise<void> => {
-  const seen = async () => {
-    const left = await ec2.left()
-    return { zones: left.volumes.map(({ zone }) => zone), snapshots: left.snapshots.length }
-  }
-  await expect.poll(seen, { timeout: 60_000, interval: 500 }).toEqual({ zones, snapshots })
-}
+const awaitLeft = (zones: readonly string[], snapshots: number) => awaitLeftOn(ec2, zones, snapshots)
 
 test('to another region and back, with everything; in each a copy of the base stays, and goes with the volume', async () => {
   const { host1, host2 } = lab

@@ -3,7 +3,7 @@ import { until } from '../../lab/command.ts'
 import type { LabHost } from '../../lab/host.ts'
 import { Lab } from '../../lab/lab.ts'
 import { goesOn, inVolume, startWriter, volumeMounts } from '../support/e2e.ts'
-import { type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
+import { awaitLeftOn, type LabEc2, startLabEc2 } from '../support/lab-ec2.ts'
 import { watchPhases } from '../support/phase-watch.ts'
 
 /* Two Docker hosts as instances in two zones of one region: a container and its volume go from one to the other by snapshots. */
@@ -40,14 +40,7 @@ const expectWhole = async (host: LabHost, container: string) => {
   expect(log).toEqual(Array.from({ length: log.length }, (_, index) => index + 1))
 }
 
-/** Removals go on in the background. */
-const awaitLeft = async (zones: readonly string[], snapshots: number): Promise<void> => {
-  const seen = async () => {
-    const left = await ec2.left()
-    return { zones: left.volumes.map(({ zone }) => zone), snapshots: left.snapshots.length }
-  }
-  await expect.poll(seen, { timeout: 60_000, interval: 500 }).toEqual({ zones, snapshots })
-}
+const awaitLeft = (zones: readonly string[], snapshots: number) => awaitLeftOn(ec2, zones, snapshots)
 
 test(
   'to another zone and back, a volume of 1 GiB and one of 8, by turns',

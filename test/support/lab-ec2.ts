@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { expect } from 'vitest'
 import { type LabHost, repository } from '../../lab/host.ts'
 import type { Lab } from '../../lab/lab.ts'
 
@@ -88,3 +89,12 @@ const fetching = 'fetch(process.argv[1]).then((answer) => answer.text()).then(co
 
 const ask = async (host: LabHost, url: string): Promise<string> =>
   (await host.exec(['node', '-e', fetching, url])).stdout
+
+/** What there is of volumes and snapshots at last: removals go on in the background. */
+export const awaitLeftOn = async (ec2: LabEc2, zones: readonly string[], snapshots: number): Promise<void> => {
+  const seen = async () => {
+    const left = await ec2.left()
+    return { zones: left.volumes.map(({ zone }) => zone), snapshots: left.snapshots.length }
+  }
+  await expect.poll(seen, { timeout: 60_000, interval: 500 }).toEqual({ zones, snapshots })
+}

@@ -2,7 +2,7 @@ import { readdirSync, readlinkSync } from 'node:fs'
 import { constants, open, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { DroverError } from '../../../domain/errors.ts'
-import { dropCache, refuseWrites } from '../../../lib/block-device.ts'
+import { deviceNumberOf, dropCache, refuseWrites } from '../../../lib/block-device.ts'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
 import { countsIn, type WriteCounts } from './write-counts.ts'
 import { type NamesHere, XvdDisks } from './xvd-disks.ts'
@@ -95,9 +95,7 @@ export class KernelDisks implements AttachedDisks {
   async #linked(path: string, volumeId: string): Promise<KernelDisk | null> {
     const found = await absentAsNull(stat(path))
     if (found === null) return null
-    const { rdev } = found
-    // As glibc packs the two.
-    const device = `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
+    const device = deviceNumberOf(found)
     const sys = join(this.#sys, 'dev/block', device)
     const disk = await this.#read(path, device, sys)
     const told = (await absentAsNull(readIfExists(join(sys, 'device/serial'))))?.trim()

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import { deviceNumberOf } from '../../../lib/block-device.ts'
 import { isErrno, readIfExists } from '../../../lib/files.ts'
 
 const sectorBytes = 512
@@ -38,9 +39,7 @@ export const kernelDevice = async (mapped: string): Promise<KernelDevice | null>
 
 const deviceNumber = async (path: string): Promise<string | null> => {
   try {
-    const { rdev } = await stat(path)
-    // As glibc packs the two.
-    return `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | (Math.floor(rdev / 0x1000) & 0xfff00)}`
+    return deviceNumberOf(await stat(path))
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null
     throw error
