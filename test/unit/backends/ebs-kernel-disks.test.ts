@@ -1,4 +1,4 @@
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { KernelDisks } from '../../../src/backends/block/ebs/kernel-disks.ts'
@@ -30,7 +30,7 @@ const machine = async () => {
     await symlink(join(directory, name), disks.link(volumeId))
   }
   const disks = new KernelDisks(links, sys)
-  return { disks, link, put }
+  return { disks, directory, link, put }
 }
 
 describe('disks of the kernel', () => {
@@ -64,6 +64,18 @@ describe('disks of the kernel', () => {
     await put('block/nvme1n1', { size: '0' })
     expect(await disks.find(volumeId)).toBeNull()
   })
+
+  test.each(['size', 'diskseq', 'stat', 'queue/iostats'])(
+    'whose %s cannot be read for what does not mean that it is going: that is told, it counts as no other and not as gone',
+    async (file) => {
+      const { disks, directory } = await machine()
+      const path = join(directory, 'sys/block/nvme1n1', file)
+      await rm(path, { force: true })
+      await mkdir(path, { recursive: true })
+      await expect(disks.find(volumeId)).rejects.toMatchObject({ code: 'EISDIR' })
+    },
+  )
+
 })
 
 describe('a disk without its link', () => {

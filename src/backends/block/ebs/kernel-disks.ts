@@ -127,7 +127,7 @@ export class KernelDisks implements AttachedDisks {
   /** Null: it has gone. */
   async #read(path: string, device: string, sys: string): Promise<KernelDisk | null> {
     const [size, sequence, statistics, isCounting] = await Promise.all(
-      ['size', 'diskseq', 'stat', 'queue/iostats'].map((file) => readIfExists(join(sys, file)).catch(() => null)),
+      ['size', 'diskseq', 'stat', 'queue/iostats'].map((file) => absentAsNull(readIfExists(join(sys, file)))),
     )
     if (size == null || Number(size) === 0) return null
     // Of stat: requests to write, sectors written, requests to discard.
@@ -170,11 +170,12 @@ export class KernelDisks implements AttachedDisks {
   }
 }
 
+/** Of a disk that is going sysfs says ENODEV, and its node ENXIO. What says anything else may well be here. */
 const absentAsNull = async <T>(asked: Promise<T>): Promise<T | null> => {
   try {
     return await asked
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENODEV')) return null
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO')) return null
     throw error
   }
 }
