@@ -35,9 +35,10 @@ export interface BlockProvider {
   shrink(device: string, sizeBytes: number): Promise<void>
   /**
    * Another device with the same bytes; `from` is written by nobody meanwhile, unless `clonesMounted`. Durable when it returns.
-   * `toBeSealed`: nobody will write to it. @throws DATASET_MISSING, NO_SPACE
+   * `toBeSealed`: nobody will write to it. `signal`: once aborted nobody waits for it any more, and what there may be of it is removed as ever.
+   * @throws DATASET_MISSING, NO_SPACE, the signal's reason
    */
-  clone(from: string, to: string, options?: { toBeSealed: boolean }): Promise<void>
+  clone(from: string, to: string, options?: { toBeSealed: boolean; signal?: AbortSignal | undefined }): Promise<void>
   /** The kernel itself freezes what is mounted for as long as it is being cloned. Without it, that is up to the caller. */
   readonly clonesMounted: boolean
   /** Where `device` may differ from `base` or, without one, may hold anything but zeros. Both were synced before. */
@@ -45,10 +46,10 @@ export interface BlockProvider {
   /** How a sealed device is read, and upon which base, without paths. Null, or absent: by its path, and where `ranges` says. */
   content?(device: string, base: string | null): Promise<SnapshotContent | null>
   /**
-   * Steps of 4 KiB in which the two differ, up to `sizeBytes`, found without their paths; to be gone through at once. Both were synced before. Null, or
-   * absent: they have to be read.
+   * Steps of 4 KiB in which the two differ, up to `sizeBytes`, found without their paths; to be gone through at once. Both were synced before. How long that
+   * may take depends on whether the device's writers run meanwhile. Null, or absent: they have to be read. @throws TIMED_OUT on its way
    */
-  changes?(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null>
+  changes?(device: string, base: string, sizeBytes: number, writers: Writers): Promise<AsyncIterable<Range> | null>
   /** How who receives a stream gives the device the size that the stream names. */
   sizing(device: string): Sizing
   /**
@@ -95,6 +96,9 @@ export interface BlockProvider {
   /** The block device in the kernel that shows it; null: none, so nobody can use it. @throws VOLUME_BUSY when there are several that write */
   attached(device: string): Promise<AttachedDevice | null>
 }
+
+/** `standing`: they wait, as at the end of a move. */
+export type Writers = 'running' | 'standing'
 
 export type SettlingProvider = BlockProvider & Required<Pick<BlockProvider, 'settle'>>
 

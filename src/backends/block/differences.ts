@@ -123,12 +123,13 @@ export const rangesOf = (
   return source.shares ? unsharedRanges(one, base, sizeBytes) : eitherRanges(one, base, sizeBytes)
 }
 
-/** Ranges, in steps of 4 KiB, whose bytes do differ. `sizeBytes`: of the larger one. */
+/** Ranges, in steps of 4 KiB, whose bytes do differ. `sizeBytes`: of the larger one. @throws the signal's reason */
 export async function* differences(
   one: string,
   other: string,
   sizeBytes: number,
   source: RangeSource,
+  signal?: AbortSignal,
 ): AsyncGenerator<Range, void> {
   const handles: FileHandle[] = []
   try {
@@ -137,6 +138,7 @@ export async function* differences(
     const [left, right] = [Buffer.allocUnsafeSlow(pieceBytes), Buffer.allocUnsafeSlow(pieceBytes)]
     for (const range of rangesOf(source, a.fd, b.fd, sizeBytes)) {
       for (let at = range.start; at < range.end; at += pieceBytes) {
+        signal?.throwIfAborted()
         const length = Math.min(pieceBytes, range.end - at)
         const [l, r] = await Promise.all([readWhole(a, left, at, length), readWhole(b, right, at, length)])
         if (l.equals(r)) continue

@@ -4,7 +4,7 @@ import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import { type Clock, isoNow } from '../../lib/clock.ts'
 import type { SnapshotFacet, TakenSnapshot } from '../backend.ts'
-import type { BlockProvider, LiveNote, SnapshotNote } from './device.ts'
+import type { BlockProvider, LiveNote, SnapshotNote, Writers } from './device.ts'
 import { differences, type Range } from './differences.ts'
 import type { FileSystems } from './file-systems.ts'
 import type { Freeze } from './freeze.ts'
@@ -84,7 +84,7 @@ export class Snapshots implements SnapshotFacet {
     const known = this.#taken.get(path)
     if (known !== undefined) return known
     signal.throwIfAborted()
-    const cloned = await this.#clone(id, name)
+    const cloned = await this.#clone(id, name, signal)
     const whole = async () => devices.sealable?.(cloned.note.device, signal)
     const taken = new Taken({
       ...{ cloned, clock, signal, whole: whole() },
@@ -96,7 +96,7 @@ export class Snapshots implements SnapshotFacet {
   }
 
   /** Under making/, not valid yet. */
-  async #clone(id: VolumeId, name: string): Promise<Cloned> {
+  async #clone(id: VolumeId, name: string, signal?: AbortSignal): Promise<Cloned> {
     const { layout, notes, trash, mounting, clock } = this.#parts
     const live = await mounting.note(id)
     if (live === null) throw missing(layout.live(id))
@@ -109,7 +109,7 @@ export class Snapshots implements SnapshotFacet {
     }
     const making = await notes.begin(id, what, note)
     try {
-      await this.#cloneLive(id, live, note.device)
+      await this.#cloneLive(id, live, note.device, signal)
       return { making, note }
     } catch (error) {
       await trash.put(id, making)
@@ -148,22 +148,26 @@ export class Snapshots implements SnapshotFacet {
     return this.#parts.views.show(note.device, note.fileSystem, 'view', use)
   }
 
-  async changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number> {
+  async changedBytes(
+    id: VolumeId,
+    since: SnapshotRecord,
+    { writers = 'running', signal }: { writers?: Writers; signal?: AbortSignal } = {},
+  ): Promise<number> {
     const { devices, mounting, layout } = this.#parts
     const live = await mounting.note(id)
     if (live === null) throw missing(layout.live(id))
     const note = await this.#mustFind(id, since.name)
     await mounting.sync(live)
     const counted = (await devices.writtenSince?.(live.device, note.device)) ?? null
-    const bytes = counted ?? (await this.#differingBytes(live.device, note.device))
+    const bytes = counted ?? (await this.#differingBytes(live.device, note.device, writers, signal))
     const sizeBytes = await devices.sizeBytes(live.device)
     if (bytes > noiseBytes) return Math.min(bytes, sizeBytes ?? bytes)
     return sizeBytes === (await devices.sizeBytes(note.device)) ? 0 : bytes
   }
 
-  async #differingBytes(one: string, other: string): Promise<number> {
+  async #differingBytes(one: string, other: string, writers: Writers, signal?: AbortSignal): Promise<number> {
     let bytes = 0
-    for await (const { start, end } of this.#differences(one, other)) bytes += end - start
+    for await (const { start, end } of this.#differences(one, other, writers, signal)) bytes += end - start
     return bytes
   }
 
@@ -179,7 +183,7 @@ export class Snapshots implements SnapshotFacet {
       if (written === 0) return true
       if (written !== null && options.quick === true) return false
       const ranges: Range[] = []
-      for await (const range of this.#differences(probe, note.device)) {
+      for await (const range of this.#differences(probe, note.device, 'standing')) {
         ranges.push(range)
         if (ranges.length > mostRanges) return false
       }
@@ -214,10 +218,10 @@ export class Snapshots implements SnapshotFacet {
   }
 
   /** What is mounted is frozen for it; what is not is first brought to where nothing waits in its journal. */
-  async #cloneLive(id: VolumeId, live: LiveNote, to: string): Promise<void> {
+  async #cloneLive(id: VolumeId, live: LiveNote, to: string, signal?: AbortSignal): Promise<void> {
     await this.#parts.freeze.hold(id, live.device, async (isMounted) => {
       if (!isMounted) await this.#replay(live)
-      await this.#parts.devices.clone(live.device, to, { toBeSealed: true })
+      await this.#parts.devices.clone(live.device, to, { toBeSealed: true, signal })
     })
   }
 
@@ -250,14 +254,15 @@ export class Snapshots implements SnapshotFacet {
     }
   }
 
-  async *#differences(one: string, other: string): AsyncGenerator<Range, void> {
+  async *#differences(one: string, other: string, writers: Writers, signal?: AbortSignal): AsyncGenerator<Range, void> {
     const { devices } = this.#parts
     const sizes = await Promise.all([devices.sizeBytes(one), devices.sizeBytes(other)])
     const sizeBytes = Math.max(...sizes.map((size) => size ?? 0))
-    const told = await devices.changes?.(one, other, sizeBytes)
+    const told = await devices.changes?.(one, other, sizeBytes, writers)
+    signal?.throwIfAborted()
     if (told != null) return yield* told
     const [path, otherPath] = [await devices.path(one), await devices.path(other)]
-    yield* differences(path, otherPath, sizeBytes, await devices.ranges(one, other))
+    yield* differences(path, otherPath, sizeBytes, await devices.ranges(one, other), signal)
   }
 }
 

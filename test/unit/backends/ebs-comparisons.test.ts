@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { Comparisons } from '../../../src/backends/block/ebs/comparisons.ts'
+import { ComparedSnapshots } from '../../../src/backends/block/ebs/compared-snapshots.ts'
 import type { Limits } from '../../../src/backends/block/ebs/surroundings.ts'
 import { KeyedMutex } from '../../../src/lib/mutex.ts'
 import { clock, directBench, sizeBytes } from '../../ec2/direct-bench.ts'
@@ -20,7 +20,7 @@ test('what is written is compared by a snapshot taken for that, which goes', asy
   const base = await bench.snapshot()
   const changes = async () => {
     const found = []
-    const told = await bench.host().devices.changes(bench.live, base.device, sizeBytes)
+    const told = await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')
     if (told === null) throw new Error('the direct API is not used')
     for await (const range of told) found.push(range)
     return found
@@ -32,9 +32,9 @@ test('what is written is compared by a snapshot taken for that, which goes', asy
     { start: 8_192, end: 12_288 },
     { start: 5 * unitBytes, end: 5 * unitBytes + 4_096 },
   ])
-  expect(bench.left()).toEqual([base.id])
+  await expect.poll(bench.left).toEqual([base.id])
   // A crash in between: the next start removes it.
-  await bench.host().devices.changes(bench.live, base.device, sizeBytes)
+  await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')
   expect(bench.left()).toHaveLength(2)
   await bench.again()
   await bench.host().devices.open()
@@ -48,7 +48,7 @@ test('a comparison that breaks on its way: it is told, nothing is left, and the 
   await bench.write(0, randomBytes(3 * unitBytes))
   const base = await bench.snapshot()
   await bench.write(0, randomBytes(unitBytes))
-  const changes = () => bench.host().devices.changes(bench.live, base.device, sizeBytes)
+  const changes = () => bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')
   const compare = async () => {
     const told = await changes()
     bench.server.faults.add({ action: 'GetSnapshotBlock', kind: 'damaged', times: 100 })
@@ -56,7 +56,7 @@ test('a comparison that breaks on its way: it is told, nothing is left, and the 
   }
   await expect(compare()).rejects.toMatchObject({ code: 'STREAM_FAILED' })
   bench.server.faults.clear()
-  expect(bench.left()).toEqual([base.id])
+  await expect.poll(bench.left).toEqual([base.id])
   expect(await changes()).toBeNull()
   await clock.sleep(11 * 60_000)
   expect(await changes()).not.toBeNull()
@@ -70,14 +70,15 @@ describe('a snapshot that is only to be compared with', () => {
       () => bench.server.faults.add({ action: 'CreateSnapshot', kind: 'lost reply' }),
     ],
   ])('%s: it is not waited for, both are read; nor is it tried again at once', async (_, goWrong) => {
-    await start({}, { comparison: 30_000 })
+    await start({}, { comparison: { running: 30_000, standing: 30_000 } })
     await bench.write(0, randomBytes(unitBytes))
     const base = await bench.snapshot()
     goWrong()
-    expect(await bench.host().devices.changes(bench.live, base.device, sizeBytes)).toBeNull()
-    const before = bench.server.calls().length
-    expect(await bench.host().devices.changes(bench.live, base.device, sizeBytes)).toBeNull()
-    expect(bench.server.calls()).toHaveLength(before)
+    expect(await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')).toBeNull()
+    const taken = () => bench.server.calls().filter((action) => action === 'CreateSnapshot').length
+    const before = taken()
+    expect(await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')).toBeNull()
+    expect(taken()).toBe(before)
     await bench.host().devices.remove(bench.live)
     expect(bench.left()).toEqual([base.id])
   })
@@ -101,32 +102,77 @@ describe('a snapshot that is only to be compared with', () => {
     expect(bench.left()).toEqual([])
   })
 
-  test('of a comparison that runs nothing is touched by who tidies', async () => {
+  test('of one that is in use nothing is touched by who tidies', async () => {
     await start()
-    await bench.write(0, randomBytes(unitBytes))
-    const base = await bench.snapshot()
     await bench.write(0, randomBytes(unitBytes))
     const volumeId = (await bench.host().parts.ledger.read(bench.live))?.volume?.volumeId ?? ''
     const tags = bench.server.world.volumes.get(volumeId)?.tags ?? {}
     const turns = new KeyedMutex<string>()
-    const comparisons = new Comparisons({
+    const taken = new ComparedSnapshots({
       ...bench.host().parts,
       locked: (device, work) => turns.run(device, work),
-      begin: (entry) => bench.host().parts.snapshots.begin(entry, volumeId, tags),
+      tags: () => tags,
     })
     const gate = Promise.withResolvers<void>()
     void turns.run(bench.live, () => gate.promise)
-    const tidied = comparisons.tidy(bench.live)
-    const before = bench.gets()
-    const compared = comparisons.changes(bench.live, base.device, sizeBytes)
-    await expect.poll(() => bench.gets() > before).toBe(true)
-    await clock.sleep(2_000)
+    const tidied = taken.remove(bench.live)
+    const begun = taken.take(bench.live, 60_000)
     gate.resolve()
-    const [told] = await Promise.all([compared, tidied])
-    await comparisons.tidy(bench.live)
-    expect(await comparisons.changes(bench.live, base.device, sizeBytes)).toBeNull()
-    const found = []
-    for await (const range of told ?? []) found.push(range)
-    expect([found, bench.left()]).toEqual([[{ start: 0, end: unitBytes }], [base.id]])
+    const [id] = await Promise.all([begun, tidied])
+    await taken.remove(bench.live)
+    expect([bench.left(), await taken.take(bench.live, 60_000)]).toEqual([[id], null])
+    taken.drop(bench.live)
+    await taken.remove(bench.live)
+    expect(bench.left()).toEqual([])
+  })
+
+  test('whose request a crash cut off: who attaches the volume does not wait until it is known that there is none', async () => {
+    const hours = 3_600_000
+    await start({}, { settle: hours * 100 })
+    const { parts } = bench.host()
+    const entry = await parts.ledger.read(bench.live)
+    if (entry === null) throw new Error('no entry')
+    await parts.ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now(), request: randomUUID() } })
+    await bench.again()
+    await bench.host().devices.open()
+    expect(await bench.host().devices.path(bench.live)).toContain('vol')
+  })
+
+  test('that is asked for, answered or not: the device is not held meanwhile', async () => {
+    await start()
+    await bench.write(0, randomBytes(unitBytes))
+    const base = await bench.snapshot()
+    bench.server.faults.add({ action: 'CreateSnapshot', kind: { slowMs: 1_500 } })
+    const calls = () => bench.server.journal.filter(({ action }) => action === 'CreateSnapshot').length
+    const before = calls()
+    const compared = bench.host().devices.changes(bench.live, base.device, sizeBytes, 'running')
+    await expect.poll(calls).toBeGreaterThan(before)
+    await bench.host().devices.path(bench.live)
+    // Nothing has been done of it yet.
+    expect(bench.left()).toEqual([base.id])
+    for await (const _ of (await compared) ?? []);
+    await expect.poll(bench.left).toEqual([base.id])
+  })
+
+  test('for which EC2 says nothing: it is not waited for beyond the time', async () => {
+    await start({}, { comparison: { running: 30_000, standing: 30_000 } })
+    await bench.write(0, randomBytes(unitBytes))
+    const base = await bench.snapshot()
+    bench.server.faults.add({ action: 'DescribeSnapshots', kind: { slowMs: 600_000 }, times: 1_000 })
+    expect(await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'standing')).toBeNull()
+  })
+
+  test('whose blocks EC2 throttles: the comparison ends with that in its own time', async () => {
+    await start({}, { comparison: { running: 30_000, standing: 30_000 } })
+    await bench.write(0, randomBytes(unitBytes))
+    const base = await bench.snapshot()
+    await bench.write(0, randomBytes(unitBytes))
+    const told = await bench.host().devices.changes(bench.live, base.device, sizeBytes, 'standing')
+    bench.server.faults.add({ action: 'GetSnapshotBlock', kind: 'throttled', times: 10_000 })
+    const compare = async () => {
+      for await (const _ of told ?? []);
+    }
+    await expect(compare()).rejects.toMatchObject({ code: 'TIMED_OUT', message: expect.stringContaining('30 s') })
+    await expect.poll(bench.left).toEqual([base.id])
   })
 })

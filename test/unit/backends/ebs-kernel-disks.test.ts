@@ -75,7 +75,6 @@ describe('disks of the kernel', () => {
       await expect(disks.find(volumeId)).rejects.toMatchObject({ code: 'EISDIR' })
     },
   )
-
 })
 
 describe('a disk without its link', () => {

@@ -80,3 +80,58 @@ test('of a volume on its way that an attach comes to: it is not given up before'
   await server.settled()
   expect(server.world.volumes.all()[0]?.attachment ?? null).toBeNull()
 })
+
+test('of a snapshot that nobody waits for any more: who held the writers for it does so no longer', async () => {
+  const device = await made()
+  host.die()
+  host = await incarnate({ server, directory, clock, limits: { settle: 1_000 * 3_600_000 } })
+  const given = new AbortController()
+  server.faults.add({ action: 'CreateSnapshot', kind: 'lost reply' })
+  server.faults.add({ action: 'DescribeSnapshots', kind: 'lost request', times: 10_000 })
+  const clone = newDevice()
+  const taken = host.devices.clone(device, clone, { toBeSealed: true, signal: given.signal })
+  const asked = () => server.journal.filter(({ action }) => action === 'DescribeSnapshots').length
+  await Promise.all([
+    expect.poll(asked).toBeGreaterThan(0),
+    expect.poll(() => server.world.snapshots.all()).toHaveLength(1),
+  ])
+  given.abort(new Error('cancelled'))
+  await expect(taken).rejects.toThrow('cancelled')
+  server.faults.clear()
+  await host.devices.remove(clone)
+  expect(server.world.snapshots.all()).toEqual([])
+})
+
+test('of a snapshot that EC2 throttles, and nobody waits for any more: it is not asked for again', async () => {
+  const device = await made()
+  const given = new AbortController()
+  server.faults.add({ action: 'CreateSnapshot', kind: 'throttled', times: 10_000 })
+  const taken = host.devices.clone(device, newDevice(), { toBeSealed: true, signal: given.signal })
+  const asked = () => server.journal.filter(({ action }) => action === 'CreateSnapshot').length
+  await expect.poll(asked).toBeGreaterThan(1)
+  given.abort(new Error('cancelled'))
+  await expect(taken).rejects.toThrow('cancelled')
+  const before = asked()
+  await clock.sleep(60_000)
+  expect(asked()).toBe(before)
+})
+
+test('of a snapshot that a process asked for long after it noted that: the next one looks for it long enough', async () => {
+  const device = await made()
+  const { parts } = host
+  const entry = await parts.ledger.read(device)
+  if (entry?.volume?.volumeId == null) throw new Error('no volume')
+  // Throttled for minutes, then done, and the process died before the answer.
+  const request = await parts.snapshots.note(entry)
+  const noted = await parts.ledger.read(device)
+  if (noted?.snapshot == null) throw new Error('not noted')
+  const askedAt = clock.now() - 10 * limits.settle
+  await parts.ledger.write({ ...noted, snapshot: { ...noted.snapshot, askedAt } })
+  const tags = server.world.volumes.get(entry.volume.volumeId)?.tags ?? {}
+  behind = 1
+  await parts.snapshots.ask(device, entry.volume.volumeId, { ...tags, 'drover:request': request }, {})
+  host.die()
+  host = await incarnate({ server, directory, clock, limits })
+  await host.devices.remove(device)
+  expect(server.world.snapshots.all()).toEqual([])
+})

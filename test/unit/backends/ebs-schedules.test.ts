@@ -70,7 +70,12 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
       sealed.set(device, await devices.seal(device))
     },
     compare: async () => {
-      const told = await host.devices.changes(random.pick(live), random.pick([...sealed.keys()]), unitBytes * 3)
+      const told = await host.devices.changes(
+        random.pick(live),
+        random.pick([...sealed.keys()]),
+        unitBytes * 3,
+        'running',
+      )
       for await (const _ of told ?? []) return
     },
     attach: () => host.devices.path(random.pick([...live, ...sealed.keys()])),

@@ -47,7 +47,7 @@ export class Arrivals {
    * removed. @throws BAD_SIZE
    */
   async start(noted: Entry, sizeBytes: number): Promise<SnapshotDraft | null> {
-    const { ledger, clock, direct, surroundings, pool, identity } = this.#parts
+    const { ledger, clock, direct, surroundings, pool, identity, snapshots } = this.#parts
     const { device, arrivesUpon } = noted
     if (arrivesUpon === undefined || noted.sizeBytes > 0 || !this.#isOpen) return null
     if (arrivesUpon !== null && arrivesUpon.sizeBytes > sizeBytes) {
@@ -75,6 +75,7 @@ export class Arrivals {
       this.#close(device, error)
       // Refused, nothing was started.
       if (error instanceof RefusedCall || error instanceof DroverError) await ledger.write(noted)
+      else snapshots.onItsWay(request)
       return null
     }
   }

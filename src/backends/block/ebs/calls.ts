@@ -38,6 +38,8 @@ export interface CallOptions {
   readonly timeoutMs?: number
   /** The same of what nobody answers. Default: that is waited for as long as for what is throttled. */
   readonly unansweredMs?: number
+  /** Once aborted, it is not made any more; the reason is thrown. */
+  readonly signal?: AbortSignal
 }
 
 /** Every call to EC2 passes here: within the budget, tried again with back-off where that is safe. */
@@ -54,10 +56,11 @@ export class Calls {
 
   /** @throws RefusedCall, UnansweredCall; NOT_PERMITTED, BAD_CONFIG for what an operator has to put right; TIMED_OUT */
   async make<T>(action: string, options: CallOptions, send: () => Promise<T>): Promise<T> {
-    const { again, timeoutMs = 10 * 60_000, unansweredMs = timeoutMs } = options
+    const { again, timeoutMs = 10 * 60_000, unansweredMs = timeoutMs, signal } = options
     const startedAt = this.#clock.monotonic()
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(waitMs * 2, longestWaitMs)) {
       await this.#budget.take()
+      signal?.throwIfAborted()
       try {
         const answer = await send()
         this.#budget.succeeded()
@@ -78,7 +81,7 @@ export class Calls {
         this.#logger.debug({ action, waitMs, err: error }, 'a call to EC2 is made again')
       }
       // Never two hosts in step.
-      await this.#clock.sleep(waitMs * (0.5 + Math.random() / 2))
+      await this.#clock.sleep(waitMs * (0.5 + Math.random() / 2), signal)
     }
   }
 }

@@ -25,6 +25,14 @@ export interface SnapshotPlace {
   readonly snapshotId: string
 }
 
+/** How long who asks waits for it. */
+export interface Asking {
+  /** Absent: as long as it takes. */
+  readonly timeoutMs?: number | undefined
+  /** Nobody waits for it any more. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /** A filter takes so many values. */
 const mostValues = 200
 
@@ -134,8 +142,8 @@ export class Cloud {
   }
 
   /** There are no client tokens for it: after an UnansweredCall the caller has to look whether there is one. */
-  async createSnapshot(volumeId: string, tags: Tags, timeoutMs?: number): Promise<string> {
-    const options = { ...againFor(timeoutMs), again: false }
+  async createSnapshot(volumeId: string, tags: Tags, { timeoutMs, signal }: Asking = {}): Promise<string> {
+    const options = { ...againFor(timeoutMs), again: false, ...(signal === undefined ? {} : { signal }) }
     const answer = await this.#calls.make('CreateSnapshot', options, async () =>
       (await this.#ec2()).createSnapshot({
         VolumeId: volumeId,

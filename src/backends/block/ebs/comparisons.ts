@@ -1,19 +1,18 @@
-import { hasCode } from '../../../domain/errors.ts'
-import type { SnapshotContent } from '../device.ts'
+import { DroverError, hasCode } from '../../../domain/errors.ts'
+import type { Clock } from '../../../lib/clock.ts'
+import { within } from '../../../lib/deadline.ts'
+import type { SnapshotContent, Writers } from '../device.ts'
 import type { Range } from '../differences.ts'
 import { runsOf } from '../stream/pieces.ts'
+import type { ComparedSnapshots } from './compared-snapshots.ts'
 import type { SnapshotPair } from './direct/lists.ts'
 import { piecesOfSnapshot } from './direct/pieces.ts'
 import { StreamTries } from './direct/stream-tries.ts'
 import type { EbsParts } from './ebs-parts.ts'
-import type { Entry } from './ledger.ts'
 
 interface Parts
   extends Pick<EbsParts, 'clock' | 'ledger' | 'snapshots' | 'direct' | 'identity' | 'logger' | 'surroundings'> {
-  /** While nothing else is done with the device. */
-  locked<T>(device: string, work: () => Promise<T>): Promise<T>
-  /** A snapshot of what the device holds now, noted beside its volume. @throws TIMED_OUT after so many milliseconds */
-  begin(entry: Entry, withinMs: number): Promise<Entry>
+  readonly taken: ComparedSnapshots
 }
 
 const late = 'EC2 takes long over a snapshot to compare with'
@@ -21,17 +20,18 @@ const late = 'EC2 takes long over a snapshot to compare with'
 const againMs = 10 * 60_000
 
 /**
- * What differs, by the direct API: it knows snapshots, so of a device that is written one is taken for as long as it is compared. Writers may be
- * waiting for it, so that has a limit of its own, after which both are read.
+ * What differs, by the direct API: it knows snapshots, so of a device that is written one is taken for as long as it is compared. EC2 has so long for
+ * that one, and then for whatever comes next, as it may take while writers run, or stand; after that both are read.
  */
 export class Comparisons {
   readonly #parts: Parts
-  readonly #running = new Set<string>()
+  readonly #taken: ComparedSnapshots
   readonly #tries: StreamTries
   #closedUntil = Number.NEGATIVE_INFINITY
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#taken = parts.taken
     this.#tries = new StreamTries(parts.clock)
   }
 
@@ -47,17 +47,24 @@ export class Comparisons {
   }
 
   /** Null: they have to be read by their paths. */
-  async changes(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null> {
-    const { access } = this.#parts.direct
+  async changes(
+    device: string,
+    base: string,
+    sizeBytes: number,
+    writers: Writers,
+  ): Promise<AsyncIterable<Range> | null> {
+    const { direct, clock, surroundings } = this.#parts
+    const limitMs = surroundings.limits.comparison[writers]
     const baseSnapshotId = await this.#sealed(base)
-    if (baseSnapshotId === null || this.#parts.clock.monotonic() < this.#closedUntil) return null
+    if (baseSnapshotId === null || clock.monotonic() < this.#closedUntil) return null
     // No snapshot is taken in vain.
-    if (!(await access.reaches({ snapshotId: baseSnapshotId, baseSnapshotId: null }))) return null
-    const shown = await this.#shown(device)
+    if (!(await direct.access.reaches({ snapshotId: baseSnapshotId, baseSnapshotId: null }))) return null
+    const shown = await this.#shown(device, limitMs)
     if (shown === null) return null
     const pair = { snapshotId: shown.snapshotId, baseSnapshotId }
-    if (await access.reaches(pair)) return this.#differences(device, pair, sizeBytes, shown.drop)
-    await shown.drop()
+    if (await direct.access.reaches(pair))
+      return this.#differences(device, pair, sizeBytes, { limitMs, drop: shown.drop })
+    shown.drop()
     return null
   }
 
@@ -65,10 +72,12 @@ export class Comparisons {
     device: string,
     pair: SnapshotPair,
     sizeBytes: number,
-    drop: () => Promise<void>,
+    { limitMs, drop }: { limitMs: number; drop: () => void },
   ): AsyncGenerator<Range, void> {
+    const { direct, clock } = this.#parts
     try {
-      for await (const { start, piece } of piecesOfSnapshot(this.#parts.direct.blocks, pair, sizeBytes)) {
+      const pieces = piecesOfSnapshot(direct.blocks, pair, sizeBytes)
+      for await (const { start, piece } of eachWithin(clock, limitMs, pieces)) {
         for (const { from, to } of runsOf(piece)) yield { start: start + from, end: start + to }
       }
     } catch (error) {
@@ -76,7 +85,7 @@ export class Comparisons {
       this.#close(device, error, 'a comparison by the EBS direct API broke')
       throw error
     } finally {
-      await drop()
+      drop()
     }
   }
 
@@ -86,40 +95,19 @@ export class Comparisons {
   }
 
   /** A whole snapshot with what the device holds; null: there can be none now. */
-  async #shown(device: string): Promise<{ snapshotId: string; drop: () => Promise<void> } | null> {
+  async #shown(device: string, limitMs: number): Promise<{ snapshotId: string; drop: () => void } | null> {
     const entry = await this.#parts.ledger.read(device)
     if (entry === null || entry.passing !== undefined) return null
     const noted = entry.snapshot?.snapshotId ?? null
     if (entry.sealMark !== null || (entry.volume === null && noted !== null)) {
-      return noted !== null && (await this.#inTime(noted, device)) ? { snapshotId: noted, drop: async () => {} } : null
+      return noted === null ? null : this.#whole(device, noted, limitMs, () => {})
     }
-    if (entry.volume?.volumeId == null || this.#running.has(device)) return null
-    this.#running.add(device)
-    const drop = () => this.#drop(device)
+    const endsAt = this.#parts.clock.monotonic() + limitMs
     try {
-      const snapshotId = await this.#begun(device)
-      if (snapshotId === null) this.#running.delete(device)
-      else if (await this.#inTime(snapshotId, device)) return { snapshotId, drop }
-      else await drop()
-      return null
-    } catch (error) {
-      await drop()
-      throw error
-    }
-  }
-
-  /** Null: there is none to be had, or whether there is one is not known; what there may be is left to the next comparison. */
-  async #begun(device: string): Promise<string | null> {
-    const { ledger, snapshots, surroundings, locked, begin } = this.#parts
-    const { comparison } = surroundings.limits
-    try {
-      const begun = await locked(device, async () => {
-        const found = await ledger.read(device)
-        return found?.volume?.volumeId == null || found.passing !== undefined
-          ? null
-          : begin(await snapshots.destroy(found), comparison)
-      })
-      return begun?.snapshot?.snapshotId ?? null
+      const snapshotId = await this.#taken.take(device, limitMs)
+      if (snapshotId === null) return null
+      const leftMs = endsAt - this.#parts.clock.monotonic()
+      return await this.#whole(device, snapshotId, leftMs, () => this.#taken.drop(device))
     } catch (error) {
       if (!hasCode(error, 'TIMED_OUT')) throw error
       this.#close(device, error, late)
@@ -127,15 +115,18 @@ export class Comparisons {
     }
   }
 
-  async #inTime(snapshotId: string, device: string): Promise<boolean> {
-    const { snapshots, surroundings } = this.#parts
+  /** Null, and dropped: not in time. */
+  async #whole(device: string, snapshotId: string, limitMs: number, drop: () => void) {
+    const { snapshots, clock } = this.#parts
+    const tooLate = () => new DroverError('TIMED_OUT', `snapshot ${snapshotId} (${device}) is not whole in time`)
     try {
-      await snapshots.whole(snapshotId, device, surroundings.limits.comparison)
-      return true
+      await within(clock, limitMs, snapshots.whole(snapshotId, device, limitMs), tooLate)
+      return { snapshotId, drop }
     } catch (error) {
+      drop()
       if (!hasCode(error, 'TIMED_OUT')) throw error
       this.#close(device, error, late)
-      return false
+      return null
     }
   }
 
@@ -145,30 +136,22 @@ export class Comparisons {
     logger.warn({ device, err: error }, `${why}; whole volumes are read instead`)
   }
 
-  /** What a crash left of a comparison; of one that runs nothing is touched. */
-  async tidy(device: string): Promise<void> {
-    await this.#destroy(device, () => !this.#running.has(device))
+  /** What a crash left of a comparison; of one that runs nothing is touched. Nothing waits for it. */
+  tidy(device: string): Promise<void> {
+    return this.#taken.remove(device)
   }
+}
 
-  async #drop(device: string): Promise<void> {
-    await this.#destroy(device, () => true)
-    this.#running.delete(device)
-  }
-
-  /** Never fails: what is left, the next comparison removes. */
-  async #destroy(device: string, isWanted: () => boolean): Promise<void> {
-    const { ledger, snapshots, locked, logger } = this.#parts
-    try {
-      await locked(device, async () => {
-        const entry = await ledger.read(device)
-        const isBeside = entry !== null && entry.sealMark === null && entry.volume?.volumeId != null
-        if (isBeside && entry.passing === undefined && isWanted()) await snapshots.destroy(entry)
-      })
-    } catch (error) {
-      logger.warn(
-        { device, err: error },
-        'a snapshot that was taken to compare is left; the next comparison removes it',
-      )
+/** Each within the time. @throws TIMED_OUT; what was still awaited ends by itself */
+async function* eachWithin<T>(clock: Clock, ms: number, items: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+  const tooLate = () => new DroverError('TIMED_OUT', `a comparison did not get on for ${Math.round(ms / 1000)} s`)
+  try {
+    for (;;) {
+      const step = await within(clock, ms, items.next(), tooLate)
+      if (step.done === true) return
+      yield step.value
     }
+  } finally {
+    void items.return().catch(() => {})
   }
 }

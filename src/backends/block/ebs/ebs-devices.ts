@@ -10,10 +10,12 @@ import type {
   Seal,
   Sizing,
   SnapshotContent,
+  Writers,
 } from '../device.ts'
 import type { Range } from '../differences.ts'
 import { Adopting } from './adopting.ts'
 import { Arrivals } from './arrivals.ts'
+import { ComparedSnapshots } from './compared-snapshots.ts'
 import { Comparisons } from './comparisons.ts'
 import type { EbsParts } from './ebs-parts.ts'
 import type { Entry } from './ledger.ts'
@@ -57,11 +59,11 @@ export class EbsDevices implements BlockProvider {
     this.#adopting = new Adopting(parts, this.#making)
     this.#arrivals = new Arrivals(parts, this.#making)
     const { clock, ledger, snapshots, direct, identity, logger, surroundings } = parts
-    this.#comparisons = new Comparisons({
-      ...{ clock, ledger, snapshots, direct, identity, logger, surroundings },
+    const taken = new ComparedSnapshots({
+      ...{ clock, ledger, snapshots, logger, tags: (entry) => this.#making.tags(entry) },
       locked: (device, work) => this.#devices.run(device, work),
-      begin: (entry, withinMs) => snapshots.begin(entry, this.#volumeId(entry), this.#making.tags(entry), withinMs),
     })
+    this.#comparisons = new Comparisons({ clock, ledger, snapshots, direct, identity, logger, surroundings, taken })
     this.home = parts.surroundings.home
     this.#unitBytes = parts.surroundings.unitBytes
     this.#clock = parts.clock
@@ -156,7 +158,11 @@ export class EbsDevices implements BlockProvider {
     throw new DroverError('BAD_SIZE', `${this.name(device)}: a volume of EBS does not become smaller`)
   }
 
-  async clone(from: string, to: string, options: { toBeSealed: boolean } = { toBeSealed: false }): Promise<void> {
+  async clone(
+    from: string,
+    to: string,
+    { toBeSealed, signal }: { toBeSealed: boolean; signal?: AbortSignal | undefined } = { toBeSealed: false },
+  ): Promise<void> {
     const source = await this.#must(from)
     await this.#devices.run(to, async () => {
       const { ledger, snapshots } = this.#parts
@@ -170,8 +176,8 @@ export class EbsDevices implements BlockProvider {
       // Counted first: what is written while EC2 takes it is told as written since.
       const counts = (await this.#disk(from))?.counts ?? null
       const taken: Entry = counts === null ? entry : { ...entry, takenOf: { device: from, counts } }
-      entry = await snapshots.begin(taken, this.#volumeId(source), this.#making.tags(entry))
-      if (options.toBeSealed) return
+      entry = await snapshots.begin(taken, this.#volumeId(source), this.#making.tags(entry), signal)
+      if (toBeSealed) return
       const snapshotId = entry.snapshot?.snapshotId ?? ''
       await snapshots.whole(snapshotId, to)
       await snapshots.destroy(await this.#making.volume(entry, snapshotId))
@@ -182,8 +188,8 @@ export class EbsDevices implements BlockProvider {
     return this.#comparisons.content(device, base)
   }
 
-  changes(device: string, base: string, sizeBytes: number): Promise<AsyncIterable<Range> | null> {
-    return this.#comparisons.changes(device, base, sizeBytes)
+  changes(device: string, base: string, sizeBytes: number, writers: Writers): Promise<AsyncIterable<Range> | null> {
+    return this.#comparisons.changes(device, base, sizeBytes, writers)
   }
 
   /** Where `content` and `changes` know nothing, all of it is read. */

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { DroverError } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
+import { unlessAborted } from '../../../lib/deadline.ts'
 import { isRefusal, UnansweredCall } from './calls.ts'
-import type { Cloud, CloudSnapshot, SnapshotPlace } from './cloud.ts'
+import type { Asking, Cloud, CloudSnapshot, SnapshotPlace } from './cloud.ts'
 import type { Entry, Ledger, LedgerSnapshot } from './ledger.ts'
 import type { Limits } from './surroundings.ts'
 import { isOwn, type Tags, tag } from './tags.ts'
@@ -26,22 +27,53 @@ const tries = 4
  */
 export class CloudSnapshots {
   readonly #parts: Parts
+  readonly #startedAt: number
+  /** When requests that were not answered may have been on their way last, in milliseconds since 1970. */
+  readonly #lastAsked = new Map<string, number>()
 
   constructor(parts: Parts) {
     this.#parts = parts
+    this.#startedAt = parts.clock.now()
   }
 
   /**
-   * Holds what the volume has at this moment; it is not whole yet. @param withinMs absent: as long as it takes; else a lost answer is not waited for
+   * Holds what the volume has at this moment; it is not whole yet. @param signal once aborted nobody waits for EC2 any more: what there may be is noted,
+   * to be removed @throws TIMED_OUT, the signal's reason: whether there is one is not known
+   */
+  async begin(entry: Entry, volumeId: string, tags: Tags, signal?: AbortSignal): Promise<Entry> {
+    const request = await this.note(entry)
+    const asked = { ...tags, [tag.request]: request }
+    try {
+      const snapshotId = await unlessAborted(signal, this.ask(entry.device, volumeId, asked, { signal }))
+      return await this.#noted(entry, request, snapshotId)
+    } catch (error) {
+      this.onItsWay(request)
+      throw error
+    }
+  }
+
+  /** That one is to be made of it. @returns what its tag has to say */
+  async note(entry: Entry): Promise<string> {
+    const request = randomUUID()
+    await this.#parts.ledger.write({
+      ...entry,
+      snapshot: { snapshotId: null, askedAt: this.#parts.clock.now(), request },
+    })
+    return request
+  }
+
+  /**
+   * What was noted; who asks notes the answer. @param asking with a time, a lost answer is not waited for
    * @throws TIMED_OUT: whether there is one is not known
    */
-  async begin(entry: Entry, volumeId: string, tags: Tags, withinMs?: number): Promise<Entry> {
-    const { ledger, clock } = this.#parts
-    const request = randomUUID()
-    await ledger.write({ ...entry, snapshot: { snapshotId: null, askedAt: clock.now(), request } })
-    const create = (all: Tags) => this.#parts.cloud.createSnapshot(volumeId, all, withinMs)
-    const asked = { ...tags, [tag.request]: request }
-    return this.#noted(entry, request, await this.#once(entry.device, `volume ${volumeId}`, asked, create, withinMs))
+  ask(device: string, volumeId: string, asked: Tags, asking: Asking): Promise<string> {
+    const create = (tags: Tags) => this.#parts.cloud.createSnapshot(volumeId, tags, asking)
+    return this.#once(device, `volume ${volumeId}`, asked, create, asking)
+  }
+
+  /** It is being asked for, or was until now: describes tell of it so much later. */
+  onItsWay(request: string): void {
+    this.#lastAsked.set(request, this.#parts.clock.now())
   }
 
   /** What another region has, in this one; it is not whole yet. Asked again after a crash it looks whether that has been done. */
@@ -61,6 +93,7 @@ export class CloudSnapshots {
     const { ledger, clock } = this.#parts
     const begun: Entry = { ...entry, snapshot: { snapshotId, askedAt: clock.now(), request } }
     await ledger.write(begun)
+    this.#lastAsked.delete(request)
     return begun
   }
 
@@ -69,18 +102,20 @@ export class CloudSnapshots {
     what: string,
     tags: Tags,
     ask: (tags: Tags) => Promise<string>,
-    withinMs?: number,
+    { timeoutMs, signal }: Asking = {},
   ): Promise<string> {
     for (let left = tries; ; left -= 1) {
       try {
         return await ask(tags)
       } catch (error) {
+        this.onItsWay(tags[tag.request] ?? '')
         if (!(error instanceof UnansweredCall)) throw error
-        const found = withinMs === undefined ? await this.#awaitTagged(device, tags) : null
+        const found = timeoutMs === undefined ? await this.#awaitTagged(device, tags) : null
         if (found !== null) return found
-        if (left === 1 || withinMs !== undefined) {
+        if (left === 1 || timeoutMs !== undefined) {
           throw new DroverError('TIMED_OUT', `${what}: ${error.message}`, { cause: error })
         }
+        signal?.throwIfAborted()
       }
     }
   }
@@ -175,30 +210,52 @@ export class CloudSnapshots {
 
   /** The absent is a success. */
   async destroy(entry: Entry): Promise<Entry> {
-    const { cloud, clock, limits } = this.#parts
     const { device, snapshot } = entry
     if (snapshot === null) return entry
     if (snapshot.madeAs !== undefined) return this.#forget(entry)
+    await this.#delete(await this.#shown(device, snapshot))
+    return this.#forget(entry)
+  }
+
+  /** What that very request has made, whatever there is besides; the note is left. The absent is a success. */
+  async withdraw(device: string, snapshot: LedgerSnapshot & { readonly request: string }): Promise<void> {
+    const { snapshotId, request } = snapshot
+    const found = await this.#shown(device, snapshot)
+    await this.#delete(found.filter(({ id, tags }) => id === snapshotId || tags[tag.request] === request))
+  }
+
+  /** All that describes show of it when they must show it. */
+  async #shown(device: string, snapshot: LedgerSnapshot): Promise<CloudSnapshot[]> {
+    const { clock, limits } = this.#parts
     const found: CloudSnapshot[] = []
     // Not shown yet, maybe; without an answer it may have been made later than it was asked for.
     const settleMs = snapshot.snapshotId === null ? 2 * limits.settle : limits.settle
     for (let waitMs = retryMs; ; waitMs *= 2) {
-      const isTold = clock.now() - snapshot.askedAt >= settleMs
+      const isTold = clock.now() - this.#lastAskedAt(snapshot) >= settleMs
       found.push(...(await this.#ofDevice(device, snapshot)))
-      if (isTold || found.some((each) => isOf(snapshot, each))) break
+      if (isTold || found.some((each) => isOf(snapshot, each))) return found
       await clock.sleep(waitMs)
     }
+  }
+
+  /** A call that EC2 throttles is made for minutes after it was noted; by a process that has died until then, as far as anybody knows. */
+  #lastAskedAt({ snapshotId, askedAt, request }: LedgerSnapshot): number {
+    if (snapshotId !== null) return askedAt
+    return Math.max(askedAt, this.#lastAsked.get(request ?? '') ?? this.#startedAt)
+  }
+
+  async #delete(found: readonly CloudSnapshot[]): Promise<void> {
     for (const id of new Set(found.map((each) => each.id))) {
       try {
-        await cloud.deleteSnapshot(id)
+        await this.#parts.cloud.deleteSnapshot(id)
       } catch (error) {
         if (!isRefusal(error, 'InvalidSnapshot.NotFound')) throw error
       }
     }
-    return this.#forget(entry)
   }
 
   async #forget(entry: Entry): Promise<Entry> {
+    this.#lastAsked.delete(entry.snapshot?.request ?? '')
     const left: Entry = { ...entry, snapshot: null }
     await this.#parts.ledger.write(left)
     return left

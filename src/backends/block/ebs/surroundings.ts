@@ -1,4 +1,5 @@
 import { type InstanceIdentity, instanceIdentity } from '../../../lib/instance-metadata.ts'
+import type { Writers } from '../device.ts'
 import type { CallBudget } from './budget.ts'
 import { connectEbs, type Ebs } from './direct/client.ts'
 import { connectEc2, type Ec2 } from './ec2-client.ts'
@@ -35,8 +36,8 @@ export interface Limits {
   readonly attach: number
   readonly detach: number
   readonly snapshot: number
-  /** For a snapshot that is only to be compared with: writers may be waiting. */
-  readonly comparison: number
+  /** For a snapshot that is only to be compared with, and for each step of that: while writers run, and while they stand and wait for it. */
+  readonly comparison: Readonly<Record<Writers, number>>
   /** A call of the direct API to which nothing comes is made again for so long. */
   readonly silence: number
   readonly modify: number
@@ -55,7 +56,7 @@ export const onInstance = (
   direct: { connect: (region) => connectEbs({ region, endpoint: null }), endpoint: null },
   limits: {
     ...{ settle: minute, create: 10 * minute, attach: 5 * minute, detach: 5 * minute },
-    ...{ snapshot: 24 * 60 * minute, comparison: minute / 2, silence: minute / 3 },
+    ...{ snapshot: 24 * 60 * minute, comparison: { running: 5 * minute, standing: minute }, silence: minute / 3 },
     ...{ modify: 30 * minute, view: 10 * minute },
   },
   ...of,
