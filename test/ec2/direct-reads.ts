@@ -27,6 +27,11 @@ const blockOf = (snapshotId: string, index: number): string => `${snapshotId} ${
 /** Blocks that hold something, in order. */
 export const listSnapshotBlocks = async (world: World, request: DirectRequest): Promise<DirectAnswer> => {
   const snapshot = mustBeWhole(world, request.snapshotId)
+  // AWS does not say what it makes of one beyond the end.
+  const from = numberIn(request.query, 'startingBlockIndex') ?? 0
+  if (from * blockBytes >= snapshot.size * world.unitBytes) {
+    throw invalid('INVALID_PARAMETER_VALUE', `startingBlockIndex ${from} is beyond the end of '${snapshot.id}'`)
+  }
   const indexes = [...(await world.disks.blocks(snapshot.id)).keys()]
   const { page, expiresAt, rest } = paged(world, request, snapshot.id, indexes)
   const blocks = page.map((index) => ({

@@ -142,7 +142,7 @@ export interface SnapshotDraft {
   readonly region: string
   readonly endpoint: string | null
   readonly snapshotId: string
-  readonly parentSnapshotId: string | null
+  readonly parent: { readonly snapshotId: string; readonly sizeBytes: number } | null
 }
 
 /**

@@ -145,7 +145,8 @@ describe('a call that goes wrong', () => {
         write: (by: DraftWriter) => Promise<void>,
       ) => {
         const id = await writes.start({ token, gib: 8, parentSnapshotId, tags, kmsKeyArn: null })
-        const parent = parentSnapshotId === null ? null : new ParentBlocks(blocks, parentSnapshotId)
+        const parent =
+          parentSnapshotId === null ? null : new ParentBlocks(blocks, { snapshotId: parentSnapshotId, sizeBytes })
         const writer = new DraftWriter(writes, id, parent)
         await write(writer)
         await writer.end()
@@ -254,9 +255,30 @@ test('the parent’s blocks are found in order, whatever lies between those that
       for (const index of listed) if (index >= from) yield { index, token: `${index}`, baseToken: null }
     },
   }
-  const parent = new ParentBlocks({ lists } as unknown as DirectBlocks, 'snap-1')
+  const parent = new ParentBlocks({ lists } as unknown as DirectBlocks, {
+    snapshotId: 'snap-1',
+    sizeBytes: 100_000 * blockBytes,
+  })
   const found = []
-  for (const index of [1, 3, 25_000, 40_000, 90_000, 90_001]) found.push((await parent.find(index))?.index ?? null)
-  expect(found).toEqual([1, 3, 25_000, null, 90_000, null])
+  for (const index of [1, 3, 25_000, 40_000, 90_000, 90_001, 150_000])
+    found.push((await parent.find(index))?.index ?? null)
+  expect(found).toEqual([1, 3, 25_000, null, 90_000, null, null])
   expect(begun).toEqual([1, 25_000, 40_000])
+})
+
+test('a stream that has grown far beyond its base: beyond the base’s end nothing is looked for there', async () => {
+  await start()
+  const { blocks, writes } = host.parts.direct
+  const tags = { 'drover:cluster': host.parts.surroundings.cluster() }
+  const id = await writes.start({ token: 'one', gib: 8, parentSnapshotId: null, tags, kmsKeyArn: null })
+  const first = new DraftWriter(writes, id, null)
+  await first.data(0, Buffer.alloc(blockBytes, 1))
+  await first.end()
+  await host.parts.snapshots.whole(id, 'one')
+  const parent = new ParentBlocks(blocks, { snapshotId: id, sizeBytes })
+  const beyond = sizeBytes / blockBytes
+  expect([(await parent.find(0))?.index, await parent.find(beyond - 1), await parent.find(beyond + 20_000)]).toEqual([
+    ...[0, null, null],
+  ])
+  expect(await new ParentBlocks(blocks, { snapshotId: id, sizeBytes }).find(beyond)).toBeNull()
 })

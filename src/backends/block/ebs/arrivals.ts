@@ -70,7 +70,7 @@ export class Arrivals {
       })
       await ledger.write({ ...entry, snapshot: { snapshotId, askedAt: clock.now(), request } })
       const { endpoint } = surroundings.direct
-      return { region: (await identity()).region, endpoint, snapshotId, parentSnapshotId }
+      return { region: (await identity()).region, endpoint, snapshotId, parent: arrivesUpon }
     } catch (error) {
       this.#close(device, error)
       // Refused, nothing was started.

@@ -30,8 +30,8 @@ export const openSnapshot = async (content: SnapshotContent, sizeBytes: number):
 /** The same, for one that receives a stream. */
 export const openDraft = async (draft: SnapshotDraft): Promise<DraftWriter> => {
   const { calls, connect, blocks } = await connected(draft)
-  const { snapshotId, parentSnapshotId } = draft
+  const { snapshotId } = draft
   const writes = new DirectWrites({ connect, calls, clock: systemClock, lists: blocks.lists, unansweredMs })
-  const parent = parentSnapshotId === null ? null : new ParentBlocks(blocks, parentSnapshotId)
+  const parent = draft.parent === null ? null : new ParentBlocks(blocks, draft.parent)
   return new DraftWriter(writes, snapshotId, parent)
 }
