@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { KernelDisks } from '../../../src/backends/block/ebs/kernel-disks.ts'
 import { incarnate, newDevice } from '../../ec2/incarnation.ts'
 import { fastClock, unitBytes } from '../../ec2/pool.ts'
-import { Ec2Server } from '../../ec2/server.ts'
+import { Ec2Server, here } from '../../ec2/server.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 
 const volumeId = 'vol-0123456789abcdef0'
@@ -116,5 +116,20 @@ describe('a disk without its link', () => {
     })
     withoutLinks.mockRestore()
     expect(await devices.path(device)).toContain('vol-')
+  })
+
+  test('where somebody has attached it himself, and it would not be found, it is not detached, nor deleted', async () => {
+    const { server, devices, parts, device } = await host()
+    const [volume] = server.world.volumes.all()
+    if (volume === undefined) throw new Error('no volume')
+    const attachment = { instanceId: here.instanceId, device: '/dev/xvdf', state: 'attached' as const }
+    server.world.volumes.put(volume.id, { ...volume, state: 'in-use', attachment })
+    await server.settled()
+    Object.assign(parts.disks, { sees: async (name: string) => name !== '/dev/xvdf' })
+    vi.spyOn(parts.disks, 'find').mockResolvedValue(null)
+    await expect(devices.remove(device)).rejects.toMatchObject({
+      ...{ code: 'VOLUME_BUSY', message: expect.stringContaining('/dev/xvdf') },
+    })
+    expect(server.calls().filter((action) => /^(Detach|Delete)/.test(action))).toEqual([])
   })
 })

@@ -143,4 +143,16 @@ describe('disks of a Xen instance', () => {
     expect(await disks.find(ours)).toBeNull()
     expect(asked).toEqual([])
   })
+
+  test('one that somebody attached at a name of his own is not looked at, and that is said; where there is NVMe names do not matter', async () => {
+    const { disks, show, told, sys } = await machine()
+    told.set('/dev/xvdf', ours)
+    await show('xvdf', '41')
+    expect(await disks.find(ours)).toBeNull()
+    expect([await disks.sees('/dev/xvdba'), await disks.sees('/dev/xvdf'), await disks.sees('/dev/sdf')]).toEqual([
+      ...[true, false, false],
+    ])
+    await mkdir(join(sys, 'class/nvme/nvme0'), { recursive: true })
+    expect(await disks.sees('/dev/sdf')).toBe(true)
+  })
 })

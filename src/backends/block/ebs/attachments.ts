@@ -143,9 +143,7 @@ export class Attachments {
       }
       const [known] = (await mustOwn(volumeId, device, timeoutMs)).attachments
       // What the kernel shows is here, whatever older answers say.
-      if (disk === null && known !== undefined && known.instanceId !== here) {
-        throw elsewhere(volumeId, device, known.instanceId)
-      }
+      if (disk === null) await this.mayBeDetached(volumeId, device, known)
       try {
         await cloud.detach(volumeId, here, endsAt - clock.monotonic())
       } catch (error) {
@@ -162,6 +160,22 @@ export class Attachments {
         await watch.until(volumeId, isFree, endsAt - clock.monotonic(), late)
       } while ((await disks.find(volumeId)) !== null)
     })
+  }
+
+  /**
+   * Of a volume that this host does not find: EC2 says that another instance has it, or this one at a name where it would not be found, by somebody else's
+   * hand, so that it may be in use. @throws VOLUME_BUSY
+   */
+  async mayBeDetached(volumeId: string, device: string, known: CloudVolume['attachments'][number] | undefined) {
+    const { disks, instanceId } = this.#parts
+    if (known === undefined) return
+    if (known.instanceId !== (await instanceId())) throw elsewhere(volumeId, device, known.instanceId)
+    if ((await disks.sees?.(known.device)) !== false) return
+    throw new DroverError(
+      'VOLUME_BUSY',
+      `volume ${volumeId} (${device}) is attached here as ${known.device}, not by Drover: whether it is in use is not known; detach it by hand`,
+      { details: { volumeId, device: known.device } },
+    )
   }
 
   /**

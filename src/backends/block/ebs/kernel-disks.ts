@@ -41,6 +41,8 @@ export interface AttachedDisks {
   /** Where EC2 attaches it is all that tells whose a disk is, see xvd-disks.ts. Absent: that does not matter. False: take another name. */
   expect?(volumeId: string, name: string): Promise<boolean>
   useNames?(names: NamesHere): void
+  /** Whether what EC2 has attached at that name would be found: what is not may be in use all the same. Absent: always. */
+  sees?(name: string): Promise<boolean>
 }
 
 const sectorBytes = 512
@@ -84,6 +86,10 @@ export class KernelDisks implements AttachedDisks {
 
   useNames(names: NamesHere): void {
     this.#xvd.useNames(names)
+  }
+
+  sees(name: string): Promise<boolean> {
+    return this.#xvd.sees(basename(name))
   }
 
   async #readNamed(name: string): Promise<KernelDisk | null> {

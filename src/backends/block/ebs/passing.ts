@@ -117,6 +117,7 @@ export class Passing {
       const isTellable = clock.monotonic() > knownAt
       const [known] = (await volumes.mustOwn(volumeId, device, timeoutMs)).attachments
       if (isTold && isTellable && known?.instanceId !== here) return
+      if (known?.instanceId === here) await attachments.mayBeDetached(volumeId, device, known)
       if (clock.monotonic() > startedAt + timeoutMs) {
         throw new DroverError(
           'TIMED_OUT',

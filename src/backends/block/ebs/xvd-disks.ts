@@ -131,13 +131,26 @@ export class XvdDisks {
     return found
   }
 
+  /** False: a disk of that name would not be looked at, as somebody else attached it. */
+  async sees(name: string): Promise<boolean> {
+    return xvdNames.includes(name) || (await this.#isNvme(await this.#blocks()))
+  }
+
   /** Where disks are NVMe, which tell whose they are, there are none of these. */
   async #namesShown(): Promise<string[]> {
-    const { sys } = this.#parts
-    const controllers = await entriesIn(join(sys, 'class/nvme'))
-    const blocks = await entriesIn(join(sys, 'block'))
-    if (controllers.length > 0 || blocks.some((name) => name.startsWith('nvme'))) return []
-    return blocks.filter((name) => xvdNames.includes(name))
+    const blocks = await this.#blocks()
+    return (await this.#isNvme(blocks)) ? [] : blocks.filter((name) => xvdNames.includes(name))
+  }
+
+  #blocks(): Promise<string[]> {
+    return entriesIn(join(this.#parts.sys, 'block'))
+  }
+
+  async #isNvme(blocks: readonly string[]): Promise<boolean> {
+    return (
+      blocks.some((name) => name.startsWith('nvme')) ||
+      (await entriesIn(join(this.#parts.sys, 'class/nvme'))).length > 0
+    )
   }
 
   /** Udev's link of the number is what it is taken into use by. */
