@@ -131,7 +131,7 @@ export class Attachments {
   /** Ends when EC2 says that no instance has it, and the kernel shows it no more. @throws VOLUME_BUSY, TIMED_OUT with instance and device named */
   detach(volumeId: string, device: string, timeoutMs = this.#parts.limits.detach): Promise<void> {
     return this.#volumes.run(volumeId, async () => {
-      const { cloud, disks, watch, clock, mustOwn } = this.#parts
+      const { cloud, disks, watch, clock, limits, mustOwn } = this.#parts
       const here = await this.#parts.instanceId()
       const endsAt = clock.monotonic() + timeoutMs
       const disk = await disks.find(volumeId)
@@ -144,12 +144,18 @@ export class Attachments {
       const [known] = (await mustOwn(volumeId, device, timeoutMs)).attachments
       // What the kernel shows is here, whatever older answers say.
       if (disk === null) await this.mayBeDetached(volumeId, device, known)
+      let isGone = false
       try {
         await cloud.detach(volumeId, here, endsAt - clock.monotonic())
       } catch (error) {
         // It is on its way already, or has gone.
         if (!isRefusal(error, 'IncorrectState', 'InvalidVolume.NotFound', 'InvalidAttachment.NotFound')) throw error
+        isGone = isRefusal(error, 'InvalidVolume.NotFound')
       }
+      const toldAt = clock.monotonic() + 2 * limits.settle
+      // Not to be seen is one that was deleted, or an answer of before it was made.
+      const isLoose = (seen: CloudVolume | null) =>
+        isFree(seen) || seen?.state === 'deleting' || (seen === null && (isGone || clock.monotonic() > toldAt))
       const late = (seen: CloudVolume | null) => {
         const { instanceId = here, device: name = 'unknown' } = seen?.attachments[0] ?? known ?? {}
         return stuck({ volumeId, device, instanceId, name, timeoutMs })
@@ -157,7 +163,7 @@ export class Attachments {
       // An answer from before it was attached says free, too.
       do {
         if (clock.monotonic() > endsAt) throw late(null)
-        await watch.until(volumeId, isFree, endsAt - clock.monotonic(), late)
+        await watch.until(volumeId, isLoose, endsAt - clock.monotonic(), late)
       } while ((await disks.find(volumeId)) !== null)
     })
   }

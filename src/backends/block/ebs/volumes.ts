@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { DroverError } from '../../../domain/errors.ts'
+import { DroverError, hasCode } from '../../../domain/errors.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import type { Attachments } from './attachments.ts'
 import { isRefusal, RefusedCall } from './calls.ts'
@@ -161,17 +161,17 @@ export class Volumes {
     const endsAt = clock.monotonic() + limits.detach
     const found = await this.#own(id, device, { askedAt, epoch })
     if (found === null || found.state === 'deleting' || found.state === 'deleted') return
-    if (found.attachments.length > 0) await attachments.detach(id, device)
+    if (found.attachments.length > 0) await detachIfThere(id, device, attachments)
     for (;;) {
       try {
         return await cloud.deleteVolume(id)
       } catch (error) {
         if (isRefusal(error, 'InvalidVolume.NotFound')) return
-        // Describes lag behind: it is attached, or in the making.
+        // It is attached, in the making, or being deleted: describes lag behind all three, and may be of before it was there.
         if (!isRefusal(error, 'VolumeInUse', 'IncorrectState') || clock.monotonic() > endsAt) throw error
-        const now = await this.#own(id, device, { askedAt: 0, epoch })
+        const now = await this.#own(id, device, { askedAt, epoch })
         if (now === null || now.state === 'deleting') return
-        if (now.attachments.length > 0) await attachments.detach(id, device)
+        if (now.attachments.length > 0) await detachIfThere(id, device, attachments)
         await clock.sleep(retryMs)
       }
     }
@@ -217,6 +217,15 @@ export class Volumes {
         () => true,
         () => false,
       )
+  }
+}
+
+/** Describes may tell of what is attached when it has been deleted. */
+const detachIfThere = async (id: string, device: string, attachments: Attachments): Promise<void> => {
+  try {
+    await attachments.detach(id, device)
+  } catch (error) {
+    if (!hasCode(error, 'DATASET_MISSING')) throw error
   }
 }
 
