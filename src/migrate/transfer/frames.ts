@@ -36,9 +36,11 @@ export const helloFrame = (key: Uint8Array, link: number): Buffer => {
   return controlFrame('hello', key, number)
 }
 
-export const parseHello = (body: Buffer, keyBytes: number): { key: Buffer; link: number } => {
-  if (body.length !== keyBytes + 4) throw new Error('the hello frame is too short or too long')
-  return { key: body.subarray(0, keyBytes), link: body.readUInt32BE(keyBytes) }
+/** @param keyBytes lengths that a key may have */
+export const parseHello = (body: Buffer, keyBytes: readonly number[]): { key: Buffer; link: number } => {
+  const length = body.length - 4
+  if (!keyBytes.includes(length)) throw new Error('the hello frame is too short or too long')
+  return { key: body.subarray(0, length), link: body.readUInt32BE(length) }
 }
 
 export const endFrame = (bytes: number, digest: string): Buffer => {

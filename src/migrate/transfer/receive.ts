@@ -44,6 +44,8 @@ export const receiveSecurely = async (spec: ReceiveSpec, from: Connections, task
   }
 }
 
+const isSame = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)
+
 const createSession = (spec: ReceiveSpec, task: Task) => {
   const { clock, identity } = task
   const patienceMs = (spec.patienceMs ?? defaultPatienceMs) + receiverGraceMs
@@ -86,7 +88,7 @@ const createSession = (spec: ReceiveSpec, task: Task) => {
   const accept = (link: TLSSocket, over: Arriving, key: Buffer, number: number): ArrivingStream | null => {
     const { input } = start()
     if (number <= lastNumber) return null
-    if (arriving !== null && !timingSafeEqual(arriving.key, key)) return null
+    if (arriving !== null && !isSame(arriving.key, key)) return null
     arriving ??= createArrivingStream(input, key, {
       progress: task.progress,
       drained: () => current?.link.resume(),

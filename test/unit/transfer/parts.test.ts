@@ -1,6 +1,7 @@
+import { type CipherGCMTypes, createCipheriv, randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../../../src/migrate/transfer/connect.ts'
-import { createDigest } from '../../../src/migrate/transfer/digest.ts'
+import { createDigest, digestKeyBytes } from '../../../src/migrate/transfer/digest.ts'
 import {
   controlFrame,
   createFrameParser,
@@ -47,19 +48,33 @@ describe('address', () => {
 })
 
 describe('digest', () => {
-  test('does not depend on how the bytes are cut, but on each of them and on the key', () => {
-    const bytes = Buffer.alloc(100_000, 7)
-    const whole = createDigest()
-    whole.update(bytes)
-    const parts = createDigest(whole.key)
-    for (let at = 0; at < bytes.length; at += 777) parts.update(bytes.subarray(at, at + 777))
-    const text = whole.end()
-    expect(parts.end()).toBe(text)
-    bytes[99_999] = 8
-    const other = createDigest(whole.key)
-    other.update(bytes)
-    expect(other.end()).not.toBe(text)
+  // What RFC 8439 (2.8) and NIST SP 800-38D make of it: the ciphers themselves, given all at once.
+  const atOnce = (cipher: CipherGCMTypes | 'chacha20-poly1305', key: Uint8Array, bytes: Uint8Array): string => {
+    const whole = createCipheriv(cipher as CipherGCMTypes, key, Buffer.alloc(12), { authTagLength: 16 }).setAAD(bytes)
+    whole.final()
+    return whole.getAuthTag().toString('hex')
+  }
+  test.each([
+    ['gmac', 'aes-128-gcm', 16],
+    ['poly1305', 'chacha20-poly1305', 32],
+  ] as const)(
+    '%s does not depend on how the bytes are cut, but on each of them and on the key',
+    (name, cipher, size) => {
+      const [bytes, key] = [randomBytes(100_000), randomBytes(size)]
+      const parts = createDigest(key)
+      for (let at = 0; at < bytes.length; at += 777) parts.update(bytes.subarray(at, at + 777))
+      const text = parts.end()
+      expect(text).toBe(`${name}:${key.toString('hex')}:${atOnce(cipher, key, bytes)}`)
+      bytes.writeUInt8(bytes.readUInt8(99_999) ^ 1, 99_999)
+      const other = createDigest(key)
+      other.update(bytes)
+      expect(other.end()).not.toBe(text)
+    },
+  )
+  test('draws a key of its own', () => {
     expect(createDigest().end()).not.toBe(createDigest().end())
+    expect(digestKeyBytes).toContain(createDigest().key.length)
+    expect(() => createDigest(Buffer.alloc(17))).toThrow('too short or too long')
   })
 })
 
