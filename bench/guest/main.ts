@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatDuration } from '../../src/domain/units.ts'
 import type { Bench, BenchContext } from '../context.ts'
+import { guestMark } from '../page.ts'
 import { type Section, summary, table } from '../report.ts'
 import { run } from '../transfer-pools.ts'
 import { zfsDataPhase } from './data-phase.ts'
@@ -12,7 +13,7 @@ import { zfsMemory } from './memory.ts'
 import { zfsOnePercent } from './one-percent.ts'
 import { againstSyncoid } from './syncoid.ts'
 
-/* npm run bench -- --guest [--quick] [--only ROW]...: the rows that need OpenZFS, in a guest. What they print is for docs/benchmarks.md. */
+/* npm run bench -- --guest [--quick] [--only ROW]...: the rows that need OpenZFS, in a guest. A whole run prints its part of docs/benchmarks.md at the end. */
 
 const benches: readonly Bench[] = [zfsDataPhase, againstSyncoid, zfsOnePercent, killedAtNinety, zfsMemory]
 
@@ -61,4 +62,8 @@ for (const bench of benches.filter(({ name }) => only.length === 0 || only.inclu
 rmSync(directory, { recursive: true, force: true })
 const note = quick ? ' (--quick: these numbers say nothing about speed)' : ''
 console.log(`\n${versions}\n\n## Summary${note}\n\n${summary(sections)}\n\n(${elapsed()})`)
+if (!quick && only.length === 0 && failed === 0) {
+  const details = sections.map(({ title, body }) => `### ${title}\n\n${body}`).join('\n\n')
+  console.log(`\n${guestMark}\n${versions}\n\n${summary(sections)}\n\n${details}\n${guestMark}`)
+}
 process.exit(failed === 0 ? 0 : 1)
