@@ -24,9 +24,12 @@ export interface Inventory {
   /** Oldest first; without those of Drover's own use. */
   readonly snapshots: readonly FoundSnapshot[]
   readonly bookmarks: readonly { readonly name: string; readonly dataset: string; readonly guid: string }[]
+  /** Receives under way, by name, and the snapshot that is there of one whose stream is whole. */
+  readonly partials: ReadonlyMap<string, FoundSnapshot | null>
+  readonly isEncrypted: boolean
 }
 
-const columns = ['name', 'guid', 'createtxg', 'creation', 'clones', 'refer'] as const
+const columns = ['name', 'guid', 'createtxg', 'creation', 'clones', 'refer', 'encryption'] as const
 const what = 'zfs list'
 
 /** Null: the pool holds nothing of the volume. */
@@ -39,19 +42,30 @@ export const readInventory = (rows: readonly (readonly string[])[], names: Names
   const datasets: string[] = []
   const snapshots: FoundSnapshot[] = []
   const bookmarks: { name: string; dataset: string; guid: string }[] = []
-  for (const [path = '', guid, createtxg, creation, clones = '-', refer] of rows) {
+  const partials = new Map<string, FoundSnapshot | null>()
+  let isEncrypted = false
+  for (const row of rows) {
+    const [path = '', guid] = row
     const [, dataset = '', mark, name = ''] = /^([^@#]*)([@#])?(.*)$/.exec(path) ?? []
-    if (!names.holdsSnapshots(id, dataset)) continue
-    if (mark === undefined) datasets.push(dataset)
+    const partial = names.partialOf(id, dataset)
+    if (partial !== null)
+      partials.set(partial, mark === '@' ? asFound(row, dataset, name) : (partials.get(partial) ?? null))
+    else if (mark === undefined && dataset === names.volume(id)) isEncrypted = !['off', '-'].includes(row[6] ?? '-')
+    else if (!names.holdsSnapshots(id, dataset)) continue
+    else if (mark === undefined) datasets.push(dataset)
     else if (mark === '#') bookmarks.push({ name, dataset, guid: guidOf(what, guid) })
-    else if (!name.startsWith(internalPrefix)) {
-      snapshots.push({
-        ...{ name, dataset, guid: guidOf(what, guid), createdTxg: wholeNumber(what, createtxg) },
-        createdAt: new Date(wholeNumber(what, creation) * 1000).toISOString(),
-        clones: clones === '-' || clones === '' ? [] : clones.split(','),
-        referencedBytes: wholeNumber(what, refer),
-      })
-    }
+    else if (!name.startsWith(internalPrefix)) snapshots.push(asFound(row, dataset, name))
   }
-  return { datasets, bookmarks, snapshots: snapshots.sort((a, b) => a.createdTxg - b.createdTxg) }
+  snapshots.sort((a, b) => a.createdTxg - b.createdTxg)
+  return { datasets, snapshots, bookmarks, partials, isEncrypted }
+}
+
+const asFound = (row: readonly string[], dataset: string, name: string): FoundSnapshot => {
+  const [, guid, createtxg, creation, clones = '-', refer] = row
+  return {
+    ...{ name, dataset, guid: guidOf(what, guid), createdTxg: wholeNumber(what, createtxg) },
+    createdAt: new Date(wholeNumber(what, creation) * 1000).toISOString(),
+    clones: clones === '-' || clones === '' ? [] : clones.split(','),
+    referencedBytes: wholeNumber(what, refer),
+  }
 }

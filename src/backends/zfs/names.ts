@@ -48,6 +48,13 @@ export class Names {
     return `${this.partial(id, name)}/snap`
   }
 
+  /** The receive under way that a dataset is of; null: of none. */
+  partialOf(id: VolumeId, dataset: string): string | null {
+    const volume = `${this.volume(id)}/`
+    if (!dataset.startsWith(volume)) return null
+    return /^partial-([^/]+)(?:\/snap)?$/.exec(dataset.slice(volume.length))?.[1] ?? null
+  }
+
   /** Of `<id>/live` and `<id>/kept-<number>`, and of nothing deeper. */
   holdsSnapshots(id: VolumeId, dataset: string): boolean {
     const below = dataset.slice(this.volume(id).length + 1)

@@ -132,7 +132,7 @@ export class Snapshots implements SnapshotFacet {
 
   async #inventory(id: VolumeId): Promise<Inventory> {
     const { command, names } = this.#parts
-    return (await inventoryOf(command, names, id)) ?? { datasets: [], snapshots: [], bookmarks: [] }
+    return (await inventoryOf(command, names, id)) ?? nothing
   }
 
   /** @param since `@name` of the live dataset's own, `#name`, or a whole name of one that it descends from. */
@@ -166,7 +166,9 @@ export class Snapshots implements SnapshotFacet {
   }
 }
 
-const asRecord = (found: FoundSnapshot, origin: SnapshotRecord['origin']): SnapshotRecord => ({
+const nothing: Inventory = { datasets: [], snapshots: [], bookmarks: [], partials: new Map(), isEncrypted: false }
+
+export const asRecord = (found: FoundSnapshot, origin: SnapshotRecord['origin']): SnapshotRecord => ({
   name: found.name,
   uuid: found.guid,
   streamUuid: found.guid,

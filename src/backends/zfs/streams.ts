@@ -6,16 +6,14 @@ import type { Argv, LiveDataset, NewDataset, StreamFacet } from '../backend.ts'
 import { type FoundSnapshot, inventoryOf } from './inventory.ts'
 import type { LiveDatasets } from './live-datasets.ts'
 import { arriving, type Names } from './names.ts'
-import { guidOf } from './parse.ts'
 import { Resuming } from './resuming.ts'
-import type { Snapshots } from './snapshots.ts'
+import { asRecord } from './snapshots.ts'
 import type { Trash } from './trash.ts'
 import { holdTag, missing, type ZfsCommand } from './zfs-command.ts'
 
 interface Parts {
   readonly names: Names
   readonly command: ZfsCommand
-  readonly snapshots: Snapshots
   readonly live: LiveDatasets
   readonly trash: Trash
   readonly clock: Clock
@@ -53,16 +51,15 @@ export class Streams implements StreamFacet {
     }
     const path = pathOf(snapshot)
     const upon = base === null ? [] : ['-i', pathOf(base)]
-    const encryption = (await command.get(names.volume(id), ['encryption']))?.get(names.volume(id))?.get('encryption')
-    const raw = encryption === undefined || encryption === 'off' ? [] : ['-w']
+    const raw = there?.isEncrypted === true ? ['-w'] : []
     return ['zfs', 'send', '-L', '-c', ...raw, ...upon, path]
   }
 
   async prepareReceive(id: VolumeId, partial: string, baseUuid: string | null = null): Promise<Argv> {
     const { command, names } = this.#parts
-    await this.abortReceive(id, partial)
     const there = await inventoryOf(command, names, id)
     if (there === null) throw missing(names.volume(id))
+    if (there.partials.has(partial)) await this.abortReceive(id, partial)
     const base = there.snapshots.find(({ guid }) => guid === baseUuid)
     if (baseUuid !== null && base === undefined) throw withoutBase(id, baseUuid, there.snapshots)
     await command.create(names.partial(id, partial), { canmount: 'off', mountpoint: 'none', 'drover:volume': id })
@@ -77,25 +74,31 @@ export class Streams implements StreamFacet {
     name: string,
     expectedStreamUuid: string,
   ): Promise<SnapshotRecord> {
-    const { command, names, snapshots, clock } = this.#parts
-    const there = await snapshots.find(id, name)
-    if (there === null) {
-      const from = names.receiving(id, partial)
-      const arrived = await this.#arrived(from)
-      if (arrived === null) throw new DroverError('DATASET_MISSING', `no snapshot arrived at ${from}; send it again`)
-      if (arrived.guid !== expectedStreamUuid) throw another(from, arrived.guid, expectedStreamUuid)
-      const kept = names.kept(id, `${clock.now().toString(36)}-${this.#sequence++}`)
-      // The last step makes it a snapshot of the volume: name and hold it has by then.
-      if (arrived.path !== `${from}@${name}`) await command.renameSnapshot(arrived.path, `${from}@${name}`)
-      await command.hold(`${from}@${name}`, holdTag)
-      await command.rename(from, kept)
-    }
-    const found = there ?? (await snapshots.find(id, name))
-    if (found === null) throw missing(`${names.volume(id)}/...@${name}`)
+    const { command, names } = this.#parts
+    const from = names.receiving(id, partial)
+    const there = await inventoryOf(command, names, id)
+    const arrived = there?.partials.get(partial) ?? null
+    const found = there?.snapshots.find((each) => each.name === name) ?? arrived
+    if (found === null) throw new DroverError('DATASET_MISSING', `no snapshot arrived at ${from}; send it again`)
     if (found.guid !== expectedStreamUuid) throw another(found.dataset, found.guid, expectedStreamUuid)
-    await this.abortReceive(id, partial)
-    const record = (await snapshots.list(id)).find((each) => each.name === name)
-    return { ...(record ?? (await Promise.reject(missing(found.dataset)))), origin: 'move' }
+    if (found === arrived) await this.#keep(id, arrived, name)
+    if (there?.partials.has(partial) === true) await this.#clear(id, partial)
+    return { ...asRecord(found, 'move'), name }
+  }
+
+  /** The last step makes it a snapshot of the volume: name and hold it has by then. */
+  async #keep(id: VolumeId, arrived: FoundSnapshot, name: string): Promise<void> {
+    const { command, names, clock } = this.#parts
+    const { dataset } = arrived
+    if (arrived.name !== name) await command.renameSnapshot(`${dataset}@${arrived.name}`, `${dataset}@${name}`)
+    await command.hold(`${dataset}@${name}`, holdTag)
+    await command.rename(dataset, names.kept(id, `${clock.now().toString(36)}-${this.#sequence++}`))
+  }
+
+  /** Mostly nothing is left in it. */
+  async #clear(id: VolumeId, partial: string): Promise<void> {
+    const { command, names } = this.#parts
+    if (!(await command.destroyEmpty(names.partial(id, partial)))) await this.abortReceive(id, partial)
   }
 
   async abortReceive(id: VolumeId, partial: string): Promise<void> {
@@ -104,20 +107,11 @@ export class Streams implements StreamFacet {
 
   async partials(id: VolumeId): Promise<string[]> {
     const { command, names } = this.#parts
-    const rows = (await command.list(names.volume(id), ['name'], { types: 'filesystem', depth: 1 })) ?? []
-    const prefix = names.partial(id, 'x').slice(0, -1)
-    return rows.flatMap(([dataset = '']) => (dataset.startsWith(prefix) ? [dataset.slice(prefix.length)] : []))
+    return [...((await inventoryOf(command, names, id))?.partials.keys() ?? [])]
   }
 
   promote(id: VolumeId, snapshot: string, options: NewDataset): Promise<LiveDataset> {
     return this.#parts.live.promote(id, snapshot, options)
-  }
-
-  /** Null: a stream that is not whole leaves no snapshot. */
-  async #arrived(dataset: string): Promise<{ path: string; guid: string } | null> {
-    const rows = await this.#parts.command.list(dataset, ['name', 'guid'], { types: 'snapshot', depth: 1 })
-    const [path, guid] = rows?.[0] ?? []
-    return path === undefined ? null : { path, guid: guidOf('zfs list', guid) }
   }
 }
 

@@ -11,7 +11,7 @@ import { inventoryOf } from './inventory.ts'
 import type { Names } from './names.ts'
 import { propertiesOf } from './options.ts'
 import type { PrivateMounts } from './private-mounts.ts'
-import type { Snapshots } from './snapshots.ts'
+import { asRecord, type Snapshots } from './snapshots.ts'
 import type { Streams } from './streams.ts'
 import { holdTag, missing, type Properties, type ZfsCommand } from './zfs-command.ts'
 
@@ -98,8 +98,7 @@ export class Trees implements TreeFacet {
     if (found === null) throw new DroverError('DATASET_MISSING', `no tree arrived at ${from}; send it again`)
     await this.#demandProof(found.dataset, identity)
     await streams.abortReceive(id, partial)
-    const record = (await snapshots.list(id)).find((each) => each.name === name)
-    return { ...(record ?? (await Promise.reject(missing(found.dataset)))), origin: 'move' }
+    return asRecord(found, 'move')
   }
 
   /** @throws STREAM_FAILED */

@@ -55,7 +55,7 @@ export class ZfsBackend implements Backend {
     const base = { names, command, mounting: this.#mounting, privateMounts: this.#private, trash: this.removals, clock }
     this.#live = new LiveDatasets(base)
     this.snapshots = new Snapshots({ ...base, live: this.#live })
-    this.streams = new Streams({ ...base, live: this.#live, snapshots: this.snapshots })
+    this.streams = new Streams({ ...base, live: this.#live })
     this.options = new Options(names.pool, command)
     const { snapshots, streams } = this
     this.trees = new Trees({ ...base, snapshots, streams, rsync: new RsyncCheck(exec) })

@@ -154,6 +154,17 @@ export class ZfsCommand {
     await this.#unless(absent, dataset, ['zfs', 'destroy', '-r', dataset], 24 * 60 * minutes, signal)
   }
 
+  /** Not with anything below it: false, and nothing was done. The absent is a success. */
+  async destroyEmpty(dataset: string): Promise<boolean> {
+    try {
+      await this.#unless(absent, dataset, ['zfs', 'destroy', dataset])
+      return true
+    } catch (error) {
+      if (hasDependents(error)) return false
+      throw error
+    }
+  }
+
   /** What a resume token says, a line for each. */
   async tokenContents(token: string): Promise<string> {
     return (await this.#run('resume token', ['zstream', 'token', token])).stdout

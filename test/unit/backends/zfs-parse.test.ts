@@ -34,16 +34,19 @@ const names = new Names('tank')
 
 test('what there is of a volume', () => {
   const text = [
-    `tank/${id}\t10299740181669529964\t6\t1795791764\t-\t24576`,
-    `tank/${id}/kept-1\t1\t20\t1795791764\t-\t24576`,
-    `tank/${id}/kept-1@s1\t11\t25\t1795791770\ttank/${id}/live\t24576`,
-    `tank/${id}/kept-1@drover-gone-7\t12\t26\t1795791770\t\t24576`,
-    `tank/${id}/live\t81996646408276962\t171\t1795791808\t-\t24576`,
-    `tank/${id}/live@s0\t13\t22\t1795791769\t\t24576`,
-    `tank/${id}/live#s0\t13\t22\t1795791769\t-\t24576`,
-    `tank/${id}/live/data\t14\t23\t1795791769\t-\t24576`,
-    `tank/${id}/live/data@theirs\t15\t23\t1795791769\t\t24576`,
-    `tank/${id}/partial-m1/snap@drover-arriving\t16\t30\t1795791769\t\t24576`,
+    `tank/${id}\t10299740181669529964\t6\t1795791764\t-\t24576\toff`,
+    `tank/${id}/kept-1\t1\t20\t1795791764\t-\t24576\toff`,
+    `tank/${id}/kept-1@s1\t11\t25\t1795791770\ttank/${id}/live\t24576\toff`,
+    `tank/${id}/kept-1@drover-gone-7\t12\t26\t1795791770\t\t24576\toff`,
+    `tank/${id}/live\t81996646408276962\t171\t1795791808\t-\t24576\toff`,
+    `tank/${id}/live@s0\t13\t22\t1795791769\t\t24576\toff`,
+    `tank/${id}/live#s0\t13\t22\t1795791769\t-\t24576\toff`,
+    `tank/${id}/live/data\t14\t23\t1795791769\t-\t24576\toff`,
+    `tank/${id}/live/data@theirs\t15\t23\t1795791769\t\t24576\toff`,
+    `tank/${id}/partial-m0\t17\t30\t1795791769\t-\t24576\toff`,
+    `tank/${id}/partial-m1\t18\t30\t1795791769\t-\t24576\toff`,
+    `tank/${id}/partial-m1/snap\t19\t30\t1795791769\t-\t24576\toff`,
+    `tank/${id}/partial-m1/snap@drover-arriving\t16\t30\t1795791769\t\t24576\toff`,
   ].join('\n')
   const found = readInventory(parseRows(text), names, id)
   expect(found.datasets).toEqual([`tank/${id}/kept-1`, `tank/${id}/live`])
@@ -53,6 +56,16 @@ test('what there is of a volume', () => {
   ])
   expect(found.snapshots[1]).toMatchObject({ clones: [`tank/${id}/live`], createdAt: '2026-11-27T15:02:50.000Z' })
   expect(found.bookmarks).toEqual([{ name: 's0', dataset: `tank/${id}/live`, guid: '13' }])
+  expect([...found.partials].map(([name, arrived]) => [name, arrived?.guid ?? null])).toEqual([
+    ['m0', null],
+    ['m1', '16'],
+  ])
+  expect(found.isEncrypted).toBe(false)
+})
+
+test('a volume is encrypted as its own dataset is', () => {
+  const text = `tank/${id}\t1\t6\t1795791764\t-\t24576\taes-256-gcm`
+  expect(readInventory(parseRows(text), names, id).isEncrypted).toBe(true)
 })
 
 test.each(['..', 'a/b', '', '-x', '.hidden', 'drover-arriving', 'x'.repeat(101), 'a@b'])(
