@@ -38,12 +38,13 @@ export const sendConduit = async ({ backend, record }: Held, args: MoveCommand &
     base: basePath === null ? null : `${basePath}/data`,
     baseTakenMs: base === null ? 0 : Date.parse(base.createdAt) - (backend.trees?.datedLateMs ?? 0),
   })
+  // The base first: where snapshots are fetched to be shown, what comes after is fetched upon it.
   return (use) =>
-    snapshots.withPath(volumeId, name, (top) =>
-      base === null
-        ? use(sendCommand(order(top, null)))
-        : snapshots.withPath(volumeId, base.name, (basePath) => use(sendCommand(order(top, basePath)))),
-    )
+    base === null
+      ? snapshots.withPath(volumeId, name, (top) => use(sendCommand(order(top, null))))
+      : snapshots.withPath(volumeId, base.name, (basePath) =>
+          snapshots.withPath(volumeId, name, (top) => use(sendCommand(order(top, basePath)))),
+        )
 }
 
 const resumingOf = ({ resuming, format }: StreamFacet): ResumingFacet => {

@@ -57,6 +57,13 @@ export interface BlockProvider {
    * of 0 bytes, or a `clone` of the base.
    */
   arrive?(device: string, base: string | null): Promise<void>
+  /**
+   * A new device of this size, with what `base` has, which is sealed, or zeros: a file system in it is written, and then it is sealed. Absent: `create`, or
+   * a `clone` of the base. @throws NO_SPACE
+   */
+  stage?(device: string, base: string | null, sizeBytes: number): Promise<void>
+  /** Where writing to such a device may have failed for want of room, whatever its file system said. @throws NO_SPACE */
+  refuseIfFull?(device: string): Promise<void>
   /** What was written to it is on disk, and is what its readers see. */
   sync(device: string): Promise<void>
   /**

@@ -9,6 +9,8 @@ import { EbsParts } from './ebs/ebs-parts.ts'
 import { EbsHandover } from './ebs/handover.ts'
 import { parseEbsPool } from './ebs/pool.ts'
 import { EbsSharedSnapshots } from './ebs/shared-snapshots.ts'
+import { Images } from './ebs/staging/images.ts'
+import { StagedDevices } from './ebs/staging/staged-devices.ts'
 import { onInstance, type Surroundings } from './ebs/surroundings.ts'
 
 /** `ebs:`, see ebs/pool.ts: each volume a file system on a volume of EBS, in this instance's zone. */
@@ -21,7 +23,8 @@ export class EbsBackend extends BlockBackend {
     const pool = parseEbsPool(context.spec)
     const parts = new EbsParts(pool, surroundings, context.clock, context.logger.child({ pool: pool.spec }))
     const devices = new EbsDevices(parts, async (id) => (await this.readRecord(id))?.epoch ?? 0)
-    super(context, devices, pool.fileSystem)
+    const provider = pool.staging === null ? devices : staged(pool.staging, parts, devices, context)
+    super(context, provider, pool.fileSystem)
     this.#devices = devices
     this.handover = new EbsHandover(parts, devices)
     this.sharedSnapshots = new EbsSharedSnapshots(parts, devices, this.arrivals, this.streams)
@@ -48,6 +51,11 @@ export class EbsBackend extends BlockBackend {
     await this.handover.forget(id)
     await super.destroyLive(id)
   }
+}
+
+const staged = (directory: string, parts: EbsParts, devices: EbsDevices, { exec }: BackendContext): StagedDevices => {
+  const content: EbsDevices['content'] = (device, base) => devices.content(device, base)
+  return new StagedDevices(devices, new Images(parts, directory, content, exec), parts)
 }
 
 /** A pool on the instance that this process runs on; what that is, is asked when it is opened. @throws BAD_CONFIG */

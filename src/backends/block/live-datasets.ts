@@ -61,11 +61,12 @@ export class LiveDatasets {
   }
 
   /** On a new device, which is made for it, synced. @throws BAD_SIZE, NO_SPACE */
-  async makeFileSystem(device: string, sizeBytes: number | null): Promise<void> {
+  async makeFileSystem(device: string, sizeBytes: number | null, how: 'staged' | 'to stay' = 'to stay'): Promise<void> {
     const { devices, fileSystems, fileSystem, template } = this.#parts
     if (sizeBytes !== null && sizeBytes < smallestBytes[fileSystem]) throw tooSmall(sizeBytes, fileSystem)
     const deviceBytes = await devices.whole(sizeBytes ?? (await this.#defaultBytes()))
-    await devices.create(device, deviceBytes)
+    const staged = how === 'staged' ? devices.stage?.(device, null, deviceBytes) : undefined
+    await (staged ?? devices.create(device, deviceBytes))
     await fileSystems.format(fileSystem, await devices.path(device), deviceBytes, template)
     await devices.sync(device)
   }

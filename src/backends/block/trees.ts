@@ -3,6 +3,7 @@ import type { SnapshotRecord } from '../../domain/dataset.ts'
 import { DroverError } from '../../domain/errors.ts'
 import type { VolumeId } from '../../domain/ids.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { readIfExists } from '../../lib/files.ts'
 import type { TreeFacet, TreePlace } from '../backend.ts'
 import { demandProof } from '../tree/received.ts'
 import type { RsyncCheck } from '../tree/rsync.ts'
@@ -63,20 +64,22 @@ export class Trees implements TreeFacet {
     }
     await notes.directory(id, layout.partials(id))
     await notes.write(layout.partial(id, partial), note)
-    if (baseNote === null) await live.makeFileSystem(note.device, sizeBytes)
+    if (baseNote === null) await live.makeFileSystem(note.device, sizeBytes, 'staged')
     else {
-      await devices.clone(baseNote.device, note.device)
+      const baseBytes = (await devices.sizeBytes(baseNote.device)) ?? 0
+      await (devices.stage?.(note.device, baseNote.device, baseBytes) ?? devices.clone(baseNote.device, note.device))
       await live.enlarge(note, sizeBytes)
     }
   }
 
   async withPartial<T>(id: VolumeId, partial: string, use: (place: TreePlace) => Promise<T>): Promise<T> {
-    const { layout, views } = this.#parts
+    const { layout, views, devices } = this.#parts
     const note = await readNote<TreeNote>(layout.partial(id, partial))
     if (note === null) throw missing(layout.partial(id, partial))
-    return views.show(note.device, note.fileSystem, 'writable', (path) =>
-      use({ path, proofPath: layout.received(id, partial) }),
-    )
+    const proofPath = layout.received(id, partial)
+    const given = await views.show(note.device, note.fileSystem, 'writable', (path) => use({ path, proofPath }))
+    if ((await readIfExists(proofPath)) === null) await devices.refuseIfFull?.(note.device)
+    return given
   }
 
   async finishReceive(id: VolumeId, partial: string, name: string, identity: string): Promise<SnapshotRecord> {

@@ -15,6 +15,15 @@ test('a pool, with options and without', () => {
   expect(all.profile.name).toBe('durable')
 })
 
+test('images change nothing of the volumes: such a pool is like one without', () => {
+  const staged = parse('ebs:?fs=xfs&staging=/var/lib/images&size=4')
+  expect(staged).toMatchObject({ staging: '/var/lib/images', spec: 'ebs:?fs=xfs&staging=/var/lib/images&size=4' })
+  expect([staged.likeness, parse('ebs:?staging=/dir').likeness]).toEqual(['ebs:?fs=xfs&size=4', 'ebs:'])
+  for (const spec of ['ebs:', 'ebs:?direct=no', 'ebs:?size=8&fs=xfs&kms=alias/a']) {
+    expect(parse(spec)).toMatchObject({ staging: null, likeness: spec })
+  }
+})
+
 test.each([
   'ebs:/dir',
   'ebs:?',
@@ -25,6 +34,9 @@ test.each([
   'ebs:?profile=x',
   'ebs:?a=b',
   'ebs:?direct=maybe',
+  'ebs:?staging=relative',
+  `ebs:?staging=/${'long/'.repeat(40)}`,
+  'ebs:?staging=/dir&direct=no',
 ])('%s: BAD_CONFIG in one line', (spec) => {
   expect(() => parse(spec)).toThrow(
     expect.objectContaining({ code: 'BAD_CONFIG', message: expect.stringMatching(/^pool ebs:[^\n]+$/) }),

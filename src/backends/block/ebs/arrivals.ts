@@ -80,6 +80,16 @@ export class Arrivals {
     }
   }
 
+  /** As it was noted: what an earlier try has started or made goes. */
+  async takeBack(entry: Entry): Promise<void> {
+    const { ledger, volumes, snapshots, attachments } = this.#parts
+    if (entry.arrivesUpon === undefined || entry.sealMark !== null) {
+      throw new Error(`device ${entry.device} is not one that is arriving`)
+    }
+    const left = await snapshots.destroy(await volumes.destroy(entry, attachments))
+    if (left.sizeBytes > 0) await ledger.write({ ...left, sizeBytes: 0 })
+  }
+
   /** What was being written is not wanted any more: it may have broken for what a start does not show. */
   gaveUp({ device, arrivesUpon, snapshot, volume, sealMark }: Entry): void {
     if (arrivesUpon === undefined || snapshot === null || volume !== null || sealMark !== null) return

@@ -211,9 +211,25 @@ export class EbsDevices implements BlockProvider {
   }
 
   async arrive(device: string, base: string | null): Promise<void> {
-    const source = base === null ? null : await this.#must(base)
-    if (await this.#devices.run(device, () => this.#arrivals.note(device, source))) return
+    if (await this.noteArrival(device, base)) return
     await (base === null ? this.create(device, 0) : this.clone(base, device))
+  }
+
+  /** A new device that `place` says more of. False: it is none, and has to be made otherwise. */
+  async noteArrival(device: string, base: string | null): Promise<boolean> {
+    const source = base === null ? null : await this.#must(base)
+    return this.#devices.run(device, () => this.#arrivals.note(device, source))
+  }
+
+  /** Where what arrives of this size is to be written; what an earlier try has written goes. */
+  async place(device: string, sizeBytes: number): Promise<ArrivalPlace> {
+    await this.#devices.run(device, async () => this.#arrivals.takeBack(await this.#must(device)))
+    return this.#resize(device, sizeBytes)
+  }
+
+  /** Nothing comes any more of what was to be written there. */
+  gaveUp(device: string): Promise<void> {
+    return this.#devices.run(device, async () => this.#arrivals.gaveUp(await this.#must(device)))
   }
 
   async sync(device: string): Promise<void> {

@@ -27,7 +27,7 @@ export class EbsHandover implements HandoverFacet {
   async reach(): Promise<string> {
     const { identity, surroundings, pool } = this.#parts
     const { account, zone } = await identity()
-    return [pool.spec, account, zone, surroundings.cluster()].join(' ')
+    return [pool.likeness, account, zone, surroundings.cluster()].join(' ')
   }
 
   async place(): Promise<string> {

@@ -14,12 +14,18 @@ export interface EbsPool {
   readonly kmsKeyId: string | null
   /** Whether snapshots are read, compared and written by the EBS direct API where it is to be had. */
   readonly isDirect: boolean
+  /** A directory of this host for images of snapshots. Null: what is looked at is a volume. */
+  readonly staging: string | null
+  /** The spec without what makes no difference to the volumes: pools that say the same are alike. */
+  readonly likeness: string
 }
 
-const known = ['fs', 'profile', 'size', 'kms', 'direct'] as const
+const known = ['fs', 'profile', 'size', 'kms', 'direct', 'staging'] as const
 const defaultGib = 20
+/** Of the directory with the pool's notes, which its spec names. */
+const longestName = 240
 
-/** `ebs:`, or with any of `ebs:?fs=xfs&profile=fast&size=100&kms=KEY&direct=no`. @throws BAD_CONFIG */
+/** `ebs:`, or with any of `ebs:?fs=xfs&profile=fast&size=100&kms=KEY&direct=no&staging=/DIR`. @throws BAD_CONFIG */
 export const parseEbsPool = ({ text, where }: PoolSpec): EbsPool => {
   const problem = (what: string) => new DroverError('BAD_CONFIG', `pool ${text}: ${what}`)
   const [path, query, more] = where.split('?')
@@ -43,8 +49,17 @@ export const parseEbsPool = ({ text, where }: PoolSpec): EbsPool => {
   const kmsKeyId = options.get('kms') ?? null
   const direct = options.get('direct') ?? 'yes'
   if (direct !== 'yes' && direct !== 'no') throw problem('direct= is yes or no')
+  const staging = options.get('staging') ?? null
+  if (staging !== null && (!staging.startsWith('/') || encodeURIComponent(text).length > longestName)) {
+    throw problem('staging= is the absolute path of a directory, and not a very long one')
+  }
+  if (staging !== null && direct === 'no') {
+    throw problem('staging= goes by the EBS direct API alone, which direct=no turns off; leave one of them out')
+  }
+  const alike = [...options].filter(([name]) => name !== 'staging').map(([name, value]) => `${name}=${value}`)
   return {
-    ...{ spec: text, fileSystem, profile, kmsKeyId, isDirect: direct === 'yes' },
+    ...{ spec: text, fileSystem, profile, kmsKeyId, isDirect: direct === 'yes', staging },
+    likeness: alike.length === 0 ? 'ebs:' : `ebs:?${alike.join('&')}`,
     defaultGib: Math.max(Number(size), profile.smallestGib),
   }
 }

@@ -44,7 +44,7 @@ export class EbsSharedSnapshots implements SharedSnapshotFacet {
   async reach(): Promise<{ reach: string; place: string }> {
     const { identity, surroundings, pool } = this.#parts
     const { account, region } = await identity()
-    return { reach: [pool.spec, account, surroundings.cluster()].join(' '), place: region }
+    return { reach: [pool.likeness, account, surroundings.cluster()].join(' '), place: region }
   }
 
   async sendCommand(id: VolumeId, snapshot: string): Promise<Argv> {

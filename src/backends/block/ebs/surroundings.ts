@@ -43,6 +43,8 @@ export interface Limits {
   readonly modify: number
   /** A volume that shows a snapshot goes when nobody has asked for it for so long. */
   readonly view: number
+  /** So does a volume's newest local image, which the next move would go upon; those before it go as such a volume does. */
+  readonly image: number
 }
 
 const minute = 60_000
@@ -57,7 +59,7 @@ export const onInstance = (
   limits: {
     ...{ settle: minute, create: 10 * minute, attach: 5 * minute, detach: 5 * minute },
     ...{ snapshot: 24 * 60 * minute, comparison: { running: 5 * minute, standing: minute }, silence: minute / 3 },
-    ...{ modify: 30 * minute, view: 10 * minute },
+    ...{ modify: 30 * minute, view: 10 * minute, image: 24 * 60 * minute },
   },
   ...of,
 })

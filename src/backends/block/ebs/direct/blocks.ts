@@ -37,6 +37,11 @@ export class DirectBlocks {
     return { bytes, old }
   }
 
+  /** What the snapshot itself has there, whatever its base has. @throws STREAM_FAILED for what is damaged */
+  current(pair: SnapshotPair, block: ListedBlock): Promise<Buffer> {
+    return this.#read(pair, block, 'token')
+  }
+
   async #read(
     pair: SnapshotPair,
     block: ListedBlock,
