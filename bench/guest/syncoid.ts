@@ -14,9 +14,9 @@ import { makeVolume, openZfsPools } from './zfs-pools.ts'
 export const againstSyncoid: Bench = {
   name: 'syncoid',
   run: async (context) => {
-    const mib = context.quick ? 8 : 128
-    const changedMib = context.quick ? 2 : 16
-    const repetitions = context.quick ? 1 : 4
+    const mib = context.quick ? 8 : 256
+    const changedMib = context.quick ? 2 : 32
+    const repetitions = context.quick ? 1 : 3
     const directory = subdirectory(context, 'syncoid')
     const link = await openDroverLink()
     const pools = await openZfsPools(directory)

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Backend } from '../../src/backends/backend.ts'
 import type { VolumeId } from '../../src/domain/ids.ts'
 import type { Exec } from '../../src/lib/exec.ts'
+import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { type BackendBench, exec, mib } from './backend-bench.ts'
 
 /** The process dies when it is about to start its command of this number: nothing of it goes on. */
@@ -39,6 +40,7 @@ interface Operation {
  * as if nothing had been; a writer that has the volume mounted goes on; and a removal leaves nothing behind.
  */
 export const crashSuite = (bench: BackendBench): void => {
+  let arriving = { file: '', identity: '' }
   const operations: Readonly<Record<string, Operation>> = {
     create: {
       prepare: (backend, id) => backend.destroyLive(id),
@@ -64,6 +66,35 @@ export const crashSuite = (bench: BackendBench): void => {
       },
       run: async (backend, id) => backend.streams?.promote(id, 's', { sizeBytes: 32 * mib }),
       check: async (backend, id) => expect(await backend.live(id)).not.toBeNull(),
+    },
+    'what arrives becomes a snapshot': {
+      prepare: async (backend, id) => {
+        const sent = await backend.snapshots?.create(id, 's', 'move')
+        const streams = backend.streams
+        if (sent === undefined || streams === undefined) return
+        const file = join(await temporaryDirectory(), 'stream')
+        const into = ['dd', `of=${file}`, 'bs=1M', 'status=none'] as const
+        const { codes } = await bench.hands.pipe(await streams.sendCommand(id, 's', null, streams.version), into)
+        expect(codes).toEqual([0, 0])
+        await backend.snapshots?.destroy(id, 's')
+        arriving = { file, identity: sent.streamUuid }
+      },
+      run: async ({ snapshots, streams }, id) => {
+        if (streams === undefined) return
+        const isThere = (await snapshots?.list(id))?.some(({ name }) => name === 's') === true
+        if (!isThere) {
+          const { codes } = await bench.hands.pipe(['cat', arriving.file], await streams.prepareReceive(id, 'm'))
+          expect(codes).toEqual([0, 0])
+        }
+        await streams.finishReceive(id, 'm', 's', arriving.identity)
+      },
+      check: async (backend, id) => {
+        expect(await backend.streams?.partials(id)).toEqual(backend.streams && [])
+        for (const snapshot of (await backend.snapshots?.list(id)) ?? []) {
+          expect(snapshot.streamUuid).toBe(arriving.identity)
+          expect(await backend.snapshots?.intact(id, snapshot)).toBe(true)
+        }
+      },
     },
     'a removal of the live dataset': {
       run: (backend, id) => backend.destroyLive(id),
