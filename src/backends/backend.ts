@@ -219,8 +219,15 @@ export interface SnapshotFacet {
    * mounted privately and taken down after; what a crash left of it, by `open`. @throws DATASET_MISSING
    */
   withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T>
-  /** An estimate of the bytes that changed in the live dataset since the snapshot was made. */
-  changedBytes(id: VolumeId, since: SnapshotRecord): Promise<number>
+  /**
+   * An estimate of the bytes that changed in the live dataset since the snapshot was made. A cloud may take longer over it while the writers run than while
+   * they stand. @param options.signal aborted: nobody waits for it any more
+   */
+  changedBytes(
+    id: VolumeId,
+    since: SnapshotRecord,
+    options?: { readonly writers?: 'running' | 'standing'; readonly signal?: AbortSignal },
+  ): Promise<number>
 }
 
 /** A snapshot that holds what it is to hold, and is not whole yet. */

@@ -28,6 +28,9 @@ export interface Observed {
   readonly plan: Plan
 }
 
+/** So long who asks for a plan, or for a move, waits for what is an estimate. */
+const plannedWithinMs = 30_000
+
 /**
  * Looks at both hosts and refuses what cannot be done, before anything is touched.
  * @param alongside the other volumes of its group, whose containers it carries too; null: another one of the group carries its own
@@ -61,7 +64,9 @@ export const observe = async (
   const command = { volumeId: volume.id, volumeName: name, moveId: moveId('0'.repeat(26)), epoch: 0, returnEpoch: 0 }
   // By snapshots of the storage's own nothing of it is sent, and to tell it all of the volume would have to be read.
   const isTold = base !== null && streamKindOf(source, target) !== 'snapshot'
-  const changedBytes = !isTold ? null : await parts.agent(from).changedBytes({ ...command, snapshot: base.name })
+  const changedBytes = !isTold
+    ? null
+    : await parts.agent(from).changedBytes({ ...command, snapshot: base.name, withinMs: plannedWithinMs })
   const plan = makePlan({
     volumeName: name,
     from: from.name,

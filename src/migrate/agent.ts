@@ -163,8 +163,11 @@ export interface Agent extends HandoverCalls {
     returnOf?: MoveId | null | undefined
   }): Promise<SourceObservation>
   beginSource(args: MoveCommand): Promise<void>
-  /** Bytes changed since the snapshot, estimated. */
-  changedBytes(args: MoveCommand & { snapshot: string }): Promise<number>
+  /**
+   * Bytes changed since the snapshot, estimated. Null: that was not known in time, and is not looked for any more. @param args.withinMs default: minutes
+   * while the writers run, less than one while they stand
+   */
+  changedBytes(args: MoveCommand & { snapshot: string; withinMs?: number | undefined }): Promise<number | null>
   /**
    * `final`: its identity is journaled in the record for the unchanged proof. @throws TIMED_OUT with `pending` among its details: taken, not whole yet;
    * to be asked again

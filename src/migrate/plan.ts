@@ -24,7 +24,7 @@ export interface PlanInput {
   readonly request: MoveRequest
   readonly source: SourceObservation
   readonly target: TargetReport
-  /** Bytes changed since the base; null without one. */
+  /** Bytes changed since the base; null without one, and where that is not known. */
   readonly changedBytes: number | null
   /** It moves together with others. */
   readonly isOfGroup?: boolean
@@ -92,7 +92,9 @@ export const makePlan = (input: PlanInput): Plan => {
   const kind = checkStream(input)
   const base = commonBase(source, target)
   const bytes = base === null ? source.usedBytes : (input.changedBytes ?? source.usedBytes)
-  const neededBytes = bytes + slackBytes
+  // Where it is not known what changed, what is missing shows when the pool is full, and the move is undone.
+  const isKnown = base === null || input.changedBytes !== null || kind === 'snapshot'
+  const neededBytes = (isKnown ? bytes : 0) + slackBytes
   if (target.pool.freeBytes < neededBytes) {
     throw new DroverError(
       'NO_SPACE',

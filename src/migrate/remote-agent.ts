@@ -13,6 +13,8 @@ const limits: Partial<Record<AgentMethod, number>> = {
   transferStatus: 10_000,
   recall: 15_000,
   examine: 30_000,
+  // It answers by itself before.
+  changedBytes: 330_000,
   // A cloud may not answer for a minute and more.
   snapshot: 180_000,
   quiesce: 900_000,

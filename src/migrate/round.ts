@@ -1,4 +1,5 @@
 import type { SnapshotRecord } from '../domain/dataset.ts'
+import { hasCode } from '../domain/errors.ts'
 import type { Round } from '../domain/move.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
 import { moveSnapshotPrefix } from './move-snapshots.ts'
@@ -29,12 +30,22 @@ export const shipRound = async (
   return { snapshot, round }
 }
 
+/** A target gives a session up to which nobody has come for half a minute. */
+const sessionKeptMs = 15_000
+
 const beginRound = async (context: MoveContext, options: Omit<Shipment, 'name'>, name: string) => {
-  const { source, command } = context
+  const { source, target, command, parts } = context
   const { final } = options
   const take = () => whilePending(context, final, () => source.snapshot({ ...command, name, final }))
-  // A cloud takes longer to end one than a session waits, and nothing has to be made ready where only names are sent.
+  // Nothing has to be made ready where only names are sent.
   if (context.stream === 'snapshot') return [await take(), await openSession(context, options)] as const
+  const begunAt = parts.clock.monotonic()
   // The target can make ready without the snapshot. Should that fail, undoing the move ends the session that waits there.
-  return Promise.all([take(), openSession(context, options)])
+  const [snapshot, opened] = await Promise.all([take(), openSession(context, options)])
+  if (parts.clock.monotonic() - begunAt <= sessionKeptMs) return [snapshot, opened] as const
+  // A cloud has taken longer to end it than a session may be relied upon to wait. Whether it still does matters to nobody: it is not gone on with.
+  await target.abortTransfer({ sessionId: opened.sessionId }).catch((error: unknown) => {
+    if (!hasCode(error, 'HOST_UNREACHABLE')) throw error
+  })
+  return [snapshot, null] as const
 }

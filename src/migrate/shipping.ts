@@ -62,7 +62,7 @@ export const openSession = async (
 }
 
 /**
- * Sends the snapshot, which is taken already, into an opened session; into another and from the same base, when that one could not go on. The
+ * Sends the snapshot, which is taken already, into an opened session (null: one is to be opened); into another and from the same base, when that one could not go on. The
  * target goes on with what had arrived, where its pool can, or clears it before it receives again; nothing of it has been recorded. What went
  * on and failed once more is begun anew: it may be what arrived that it fails for.
  */
@@ -70,7 +70,7 @@ export const ship = async (
   context: MoveContext,
   shipment: Shipment,
   snapshot: SnapshotRecord,
-  first: Opened,
+  first: Opened | null,
 ): Promise<TransferStatus> => {
   const { parts, signal } = context
   const startedAt = parts.clock.monotonic()

@@ -2,6 +2,7 @@ import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
 import type { MoveId, VolumeId } from '../domain/ids.ts'
+import { within } from '../lib/deadline.ts'
 import { KeyedMutex } from '../lib/mutex.ts'
 import type { Held, VolumeHost } from '../volumes/host.ts'
 import { inUseBy, proveUnused, unmountOurs } from '../volumes/usage.ts'
@@ -24,6 +25,8 @@ import { asTheyWere, awaitNoMounts, captureAll, killAll, pauseAll, stopAll } fro
 /** So long the source itself waits for what keeps the volume busy; the mover asks again while the move may wait. */
 const mountsGoneTimeoutMs = 2_000
 const unmountPatienceMs = 1_000
+/** So long an estimate may take. */
+const estimateMs = { running: 300_000, standing: 45_000 }
 /** So long one call waits for a snapshot that the storage has not ended. */
 const pendingPatienceMs = 20_000
 
@@ -124,13 +127,25 @@ export class SourceSide {
     })
   }
 
-  async changedBytes(args: MoveCommand & { snapshot: string }): Promise<number> {
+  async changedBytes(args: MoveCommand & { snapshot: string; withinMs?: number | undefined }): Promise<number | null> {
     const { backend, record } = await this.#host.mustHold(args.volumeId)
     const since = record.snapshots.find((snapshot) => snapshot.name === args.snapshot)
     if (since === undefined || backend.snapshots === undefined) {
       throw new DroverError('NO_SUCH_SNAPSHOT', `volume ${record.name} has no snapshot ${args.snapshot}`)
     }
-    return backend.snapshots.changedBytes(args.volumeId, since)
+    const writers = record.role === 'owner' ? 'running' : 'standing'
+    const enough = new AbortController()
+    const signal = AbortSignal.any([enough.signal, this.#interrupts.signal(args.moveId)])
+    const late = new DroverError('TIMED_OUT', `what changed of volume ${record.name} was not known in time`)
+    try {
+      const asked = backend.snapshots.changedBytes(args.volumeId, since, { writers, signal })
+      return await within(this.#host.clock, args.withinMs ?? estimateMs[writers], asked, () => late)
+    } catch (error) {
+      if (error !== late) throw error
+      return null
+    } finally {
+      enough.abort()
+    }
   }
 
   /** @throws TIMED_OUT with `pending`: it was taken, and the storage has not ended it yet; asked again it goes on with that */

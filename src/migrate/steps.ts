@@ -7,6 +7,7 @@ import { isoNow } from '../lib/clock.ts'
 import type { HookCall } from './agent.ts'
 import { allowedMs, checkDelta, downtimeModel } from './budget.ts'
 import { whileBusy } from './busy-wait.ts'
+import { changedSince } from './estimate.ts'
 import { forecastDowntimeMs } from './forecast.ts'
 import { handsOver, refuseLateCopy } from './handover/handover-plan.ts'
 import { eventData, journal, type MoveContext } from './move-context.ts'
@@ -48,10 +49,10 @@ export const steps: { readonly [P in Phase]: Step } = {
     const { isIdle, leftBytes } = await shipRounds(context)
     const { ran } = await runHook(context, 'before_quiesce')
     if (isIdle) return 'quiesce'
-    const { source, command, lastShipped } = context
+    const { lastShipped } = context
     // The program took its time, and the writers wrote on.
     const left =
-      ran && lastShipped !== null ? await source.changedBytes({ ...command, snapshot: lastShipped.name }) : leftBytes
+      ran && lastShipped !== null ? ((await changedSince(context, lastShipped.name)) ?? leftBytes) : leftBytes
     const forecast = forecastDowntimeMs(await downtimeModel(context), left)
     const allowed = allowedMs(context)
     if (allowed !== null && forecast > allowed) throw unkeepable(context, forecast, allowed, left)
@@ -83,7 +84,8 @@ export const steps: { readonly [P in Phase]: Step } = {
     refuseLateCopy(context)
     const base = await findBase(context)
     if (base !== null && allowedMs(context) !== null && isCheap(context, base)) {
-      await checkDelta(context, await context.source.changedBytes({ ...context.command, snapshot: base.name }))
+      const bytes = await changedSince(context, base.name)
+      if (bytes !== null) await checkDelta(context, bytes)
     }
     const { snapshot } = await shipRound(context, { index: nextIndex(context), base, final: true, expectedBytes: 0 })
     await journal(context, { finalSnapshot: snapshot.name })
@@ -215,18 +217,19 @@ const shipRounds = async (context: MoveContext): Promise<{ isIdle: boolean; left
   let expectedBytes =
     base === null || !isCheap(context, base)
       ? observed.usedBytes
-      : await source.changedBytes({ ...command, snapshot: base.name })
+      : ((await changedSince(context, base.name)) ?? observed.usedBytes)
   for (let index = nextIndex(context); ; index += 1) {
     const { snapshot, round } = await shipRound(context, { index, base, final: false, expectedBytes })
     if (base?.name.startsWith(moveSnapshotPrefix(command))) await source.dropSnapshot({ ...command, name: base.name })
     base = snapshot
     if (idle) break
     const heldBytes = expectedBytes
-    expectedBytes = await source.changedBytes({ ...command, snapshot: snapshot.name })
+    const changed = await changedSince(context, snapshot.name)
+    expectedBytes = changed ?? observed.usedBytes
     const settled = expectedBytes <= smallDeltaBytes
     // Of a snapshot that is only told of nothing is sent, and its bytes are copied all the same.
     const shippedBytes = context.stream === 'snapshot' ? heldBytes : round.bytes
-    const shrinking = expectedBytes <= shippedBytes * shrinkFactor && shippedBytes < last
+    const shrinking = changed !== null && expectedBytes <= shippedBytes * shrinkFactor && shippedBytes < last
     last = shippedBytes
     const forecast = forecastDowntimeMs(await downtimeModel(context), expectedBytes)
     if (settled || !shrinking || index >= maxRounds) {

@@ -86,3 +86,19 @@ test('the mover waits for it, says so, and gives up when the writers have been s
   const broken = new DroverError('TIMED_OUT', 'EC2 does not answer')
   await expect(whilePending(context, false, () => Promise.reject(broken))).rejects.toBe(broken)
 })
+
+test('what changed is not looked for any longer than somebody waits for it', async () => {
+  const { source, backend } = await sealedSource(async () => null)
+  const snapshot = await backend.snapshots.create(volume, 's', 'user')
+  const record = await backend.readRecord(volume)
+  if (record === null) throw new Error('no record')
+  await backend.writeRecord({ ...record, snapshots: [snapshot] })
+  const asked: { writers?: string; signal?: AbortSignal }[] = []
+  const changedBytes: SnapshotFacet['changedBytes'] = (_, __, options = {}) => {
+    asked.push(options)
+    return new Promise(() => {})
+  }
+  Object.assign(backend.snapshots, { changedBytes })
+  expect(await source.changedBytes({ ...command, snapshot: 's', withinMs: 1 })).toBeNull()
+  expect(asked).toMatchObject([{ writers: 'standing', signal: { aborted: true } }])
+})
