@@ -50,7 +50,11 @@ export class ComparedSnapshots {
     const { volumeId, request } = noted
     const asked = snapshots.ask(device, volumeId, { ...noted.tags, [tag.request]: request }, { timeoutMs: withinMs })
     const late = () => new DroverError('TIMED_OUT', `whether there is a snapshot of volume ${volumeId} is not answered`)
-    const snapshotId = await within(clock, withinMs, asked, late)
+    const snapshotId = await within(clock, withinMs, asked, late).catch((error: unknown) => {
+      // The request itself may be under way for a while yet.
+      snapshots.onItsWay(request)
+      throw error
+    })
     const snapshot = { snapshotId, askedAt: clock.now(), request }
     const isNoted = await locked(device, async () => {
       const found = await ledger.read(device)
