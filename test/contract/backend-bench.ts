@@ -7,6 +7,7 @@ import { createExec, type Exec } from '../../src/lib/exec.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { temporaryDirectory } from '../support/temporary-directory.ts'
 import { type Hands, realHands } from './hands.ts'
+import { TriedPool } from './tried-pool.ts'
 
 export const exec = createExec(silentLogger)
 export const mib = 2 ** 20
@@ -35,6 +36,11 @@ export interface PoolUnderTest {
   leftovers(): Promise<unknown>
   /** Asked after each test, when every volume was removed: fails when something is left, or was done that must not be. Default: it is not asked. */
   checkEmpty?(): void
+  /**
+   * One backend, opened once, serves all tests of a file, and each test has to leave `leftovers` as it found them; else the next one gets
+   * another pool. For where processes start slowly. Default: each test opens a backend of its own.
+   */
+  readonly staysOpen?: boolean
   /** Default: those for real file systems. */
   readonly hands?: Hands
   dispose(): Promise<void>
@@ -44,7 +50,7 @@ export const wholeBytesOf = ({ wholeBytes }: PoolUnderTest): number => wholeByte
 
 export type MakePool = () => Promise<PoolUnderTest>
 
-/** Two pools, where the tests want the other one, each with a freshly opened backend for each test. */
+/** Two pools, where the tests want the other one, each with an open backend. */
 export interface BackendBench {
   readonly pool: PoolUnderTest
   readonly backend: Backend
@@ -58,33 +64,28 @@ export interface BackendBench {
 }
 
 export const setUpBench = (makePool: MakePool, wantsOther = true): BackendBench => {
-  let pools: { pool: PoolUnderTest; backend: Backend }[] = []
+  const pools = Array.from({ length: wantsOther ? 2 : 1 }, () => new TriedPool(makePool))
   const mounts: { on: Backend; id: VolumeId; path: string }[] = []
-  const at = (index: number) => pools[index] ?? raise('the bench has no such pool, or is not set up')
+  const at = (index: number) => pools[index] ?? raise('the bench has no such pool')
 
   beforeAll(async () => {
-    for (let count = 0; count < (wantsOther ? 2 : 1); count += 1) {
-      const pool = await makePool()
-      pools.push({ pool, backend: pool.backend() })
-    }
+    for (const pool of pools) await pool.make()
   })
-  beforeEach(async () => {
-    pools = pools.map(({ pool }) => ({ pool, backend: pool.backend() }))
-    for (const { backend } of pools) await backend.open()
+  beforeEach(async ({ task, onTestFinished }) => {
+    // Told first, done last: after what the test itself wants done then.
+    onTestFinished(async () => {
+      const hasFailed = task.result?.state === 'fail'
+      const checks = await Promise.allSettled(pools.map((pool) => pool.checkAtRest(hasFailed)))
+      for (const check of checks) if (check.status === 'rejected') throw check.reason
+    })
+    for (const pool of pools) await pool.open()
   })
   afterEach(async () => {
     for (const { on, id, path } of mounts.splice(0)) await on.unmount(id, path)
-    for (const { pool, backend } of pools) {
-      for (const { volumeId: id } of (await backend.list()).records) await backend.destroy(id)
-      if (pool.checkEmpty !== undefined) {
-        await backend.settled()
-        pool.checkEmpty()
-      }
-      await backend.close()
-    }
+    for (const pool of pools) await pool.clear()
   })
   afterAll(async () => {
-    for (const { pool } of pools) await pool.dispose()
+    for (const pool of pools) await pool.dispose()
   })
 
   const bench: BackendBench = {
