@@ -6,6 +6,7 @@ import type { Backend } from '../../../src/backends/backend.ts'
 import type { VolumeId } from '../../../src/domain/ids.ts'
 import { mib, newId, recordOf } from '../../contract/backend-bench.ts'
 import { realHands } from '../../contract/hands.ts'
+import { openedEbs } from '../../ec2/opened-pool.ts'
 import { digestOf } from '../../support/tree-digest.ts'
 import { carry, change, digest, fileBytes, mounted, sizeBytes, snapshotsOf } from './pair-test.ts'
 import { type Kind, pools } from './pools.ts'
@@ -25,7 +26,7 @@ const hop = async (from: Backend, to: Backend, id: VolumeId, names: readonly [st
 }
 
 /** A hostile tree from pool to pool, in two steps each time; what arrives at the end is what left, with what was written on its way. */
-export const chain = async ([first, second, third]: readonly [Backend, Backend, Backend]): Promise<void> => {
+const chain = async ([first, second, third]: readonly [Backend, Backend, Backend]): Promise<void> => {
   const id = newId()
   for (const backend of [first, second, third]) await backend.writeRecord(recordOf(id, backend))
   await first.create(id, { sizeBytes })
@@ -44,5 +45,22 @@ export const chain = async ([first, second, third]: readonly [Backend, Backend, 
 export const chainTest = (kinds: readonly [Kind, Kind, Kind]): void => {
   test(`${kinds.join(', ')}: whole, and upon what is there`, async () => {
     await chain([await pools[kinds[0]](), await pools[kinds[1]](), await pools[kinds[2]]()])
+  }, 900_000)
+}
+
+/** The pools speak of blocks, so both ways go by the EBS direct API. */
+export const blockChainTest = (kind: 'loop' | 'lvm-thin'): void => {
+  test(`${kind}, ebs, ${kind}, by blocks: whole, and upon what is there; what arrives becomes snapshots without a volume`, async () => {
+    const { server, backend } = await openedEbs()
+    const [from, to] = [await pools[kind](), await pools[kind]()]
+    expect([from, to].map((each) => each.streams?.format)).toEqual([backend.streams.format, backend.streams.format])
+    await chain([from, backend, to])
+    const [started, completed, put] = ['StartSnapshot', 'CompleteSnapshot', 'PutSnapshotBlock'].map(
+      (action) => server.calls().filter((each) => each === action).length,
+    )
+    console.info(
+      `two streams arrived by ${started} StartSnapshot, ${put} PutSnapshotBlock, ${completed} CompleteSnapshot`,
+    )
+    expect([started, completed]).toEqual([2, 2])
   }, 900_000)
 }

@@ -1,11 +1,13 @@
-import { chainTest } from './chain-test.ts'
-import { everywhere, type Pair, pairTest } from './pair-test.ts'
+import { blockChainTest, chainTest } from './chain-test.ts'
+import { ofEveryKernel, oneOfEach, type Pair, pairTest } from './pair-test.ts'
 import { kinds } from './pools.ts'
 
 const all = kinds.flatMap((from) => kinds.map((to): Pair => [from, to]))
-const isOneOfEach = ([from, to]: Pair) => everywhere.some((pair) => pair[0] === from && pair[1] === to)
+const elsewhere = [...oneOfEach, ofEveryKernel]
+const runsElsewhere = ([from, to]: Pair) => elsewhere.some((pair) => pair[0] === from && pair[1] === to)
 
-for (const pair of all.filter((each) => !isOneOfEach(each))) pairTest(pair)
+for (const pair of all.filter((each) => !runsElsewhere(each))) pairTest(pair)
 
 // Into a cloud, and out of it.
 chainTest(['btrfs', 'ebs', 'zfs'])
+blockChainTest('lvm-thin')
