@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config'
 import { suitesOfThisKernel } from './lab/vm/suites.ts'
+import { isInAHurry } from './test/support/in-a-hurry.ts'
 
 const minute = 60_000
 
@@ -43,6 +44,7 @@ export default defineConfig({
   test: {
     // What a suite's workers leave behind is theirs to clean: hooks get time for it.
     teardownTimeout: minute,
+    ...(process.env.DROVER_TEST_MODULES === undefined ? {} : { fsModuleCachePath: process.env.DROVER_TEST_MODULES }),
     projects: [
       {
         test: {
@@ -90,7 +92,8 @@ export default defineConfig({
           testTimeout: 15 * minute,
           hookTimeout: 5 * minute,
           // Two at a time: in a guest most of the time goes into processes that start, one after the other.
-          maxWorkers: 2,
+          maxWorkers: isInAHurry ? 1 : 2,
+          isolate: !isInAHurry,
           sequence: { groupOrder: 4 },
         },
       })),

@@ -6,7 +6,7 @@ import { repository } from '../host.ts'
 import { cacheDirectory, withLock } from '../state.ts'
 
 /** Files are put into an ext4 without mounting anything; no journal, since each is new for its guest. */
-const makeDisk = async (file: string, size: string, from?: string): Promise<void> => {
+export const makeDisk = async (file: string, size: string, from?: string): Promise<void> => {
   const tree = from === undefined ? [] : ['-d', from]
   const options = ['-E', 'lazy_itable_init=1', '-O', '^has_journal', '-m', '0']
   await run(['mke2fs', '-q', '-F', '-t', 'ext4', ...options, ...tree, file, size])

@@ -14,6 +14,9 @@ mount -t tmpfs tmpfs /dev/shm
 mount --make-rshared /
 hostname guest
 modprobe -a virtio_console virtio_net loop
+# Each write to a disk of LVM would start a program that looks for what else could be activated, and keep a copy of what was written.
+ln -s /dev/null /etc/udev/rules.d/69-lvm.rules
+printf 'backup { backup = 0 archive = 0 }\n' >/etc/lvm/lvmlocal.conf
 /usr/lib/systemd/systemd-udevd --daemon
 # Block devices only: drivers for what else QEMU pretends to have cost time and serve nobody.
 udevadm trigger --action=add --subsystem-match=block
@@ -24,9 +27,10 @@ port() { for each in /sys/class/virtio-ports/*; do [ "$(cat "$each/name")" = "$1
 output=$(port output)
 status=$(port status)
 ln -s "$(port results)" /dev/drover-results
-mkdir -p /drover /scratch
+mkdir -p /drover /scratch /kept
 mount -t ext4 -o noatime "/dev/disk/by-id/virtio-scratch" /scratch
-cp -a /mnt/tree/. /drover/
+if [ -e /dev/disk/by-id/virtio-kept ]; then mount -t ext4 -o noatime /dev/disk/by-id/virtio-kept /kept; fi
+mount --bind --make-private /mnt/tree /drover
 mkdir -p /drover/node_modules
 mount -t ext4 -o noatime "/dev/disk/by-id/virtio-modules" /drover/node_modules
 # What the kernel offers is loaded when the run asks for it by name.
@@ -35,5 +39,6 @@ modprobe -a $(cat /mnt/modules)
 cd /drover || exit 1
 bash /mnt/command >"$output" 2>&1 </dev/null
 echo $? >"$status"
+if mountpoint -q /kept; then umount /kept; fi
 sync
 /bin/busybox poweroff -f

@@ -8,6 +8,7 @@ import { labRoot, readRef, self, writeRef } from '../state.ts'
 import { crashOf } from './crash.ts'
 import { modulesDisk, runDisk, scratchDisk } from './disks.ts'
 import { guestImage } from './image.ts'
+import { keep, keptDisk } from './kept.ts'
 import { type Link, linkArgv, linkReady } from './link.ts'
 import { withWorkDirectory } from './work-directory.ts'
 
@@ -26,6 +27,8 @@ export interface GuestOptions {
   readonly disks?: Readonly<Record<string, string>>
   /** The same, but for what it writes there, which is forgotten: several guests may have one. */
   readonly images?: Readonly<Record<string, string>>
+  /** What the command leaves in /kept is there again in the next guest that keeps it by this name. */
+  readonly keepAs?: string
   /** A network card, and the one guest that it leads to. */
   readonly link?: Link
   /** The guest's power fails: QEMU is killed. */
@@ -34,9 +37,11 @@ export interface GuestOptions {
 
 /**
  * `tsc=reliable`: on a busy machine the kernel else comes to distrust the clock that QEMU emulates, takes one in its place that costs more.
+ * `spa_asize_inflation`: near a limit ZFS takes what is on its way for 24 times as much as it is, as on its widest stripes, and ends a
+ * transaction for each few kilobytes up to it. The pools here are of one disk.
  */
 const kernelWords =
-  'console=ttyS0 panic=-1 mitigations=off norandmaps init_on_alloc=0 audit=0 apparmor=0 tsc=reliable zfs.zfs_arc_max=268435456'
+  'console=ttyS0 panic=-1 mitigations=off norandmaps init_on_alloc=0 audit=0 apparmor=0 tsc=reliable rcupdate.rcu_expedited=1 zfs.zfs_arc_max=268435456 zfs.spa_asize_inflation=3'
 
 /**
  * Without what costs more in emulation than it gives: digests and random bytes take twice as long in the wide registers of AVX, `rep movsb`
@@ -60,12 +65,17 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
   writeRef(join(directory, 'owner.json'), self())
   return withWorkDirectory(directory, async (runs) => {
     const files = { run: join(directory, 'run.ext4'), scratch: join(directory, 'scratch.ext4') }
+    const kept = join(directory, 'kept.ext4')
     const said = {
       status: join(directory, 'status'),
       results: join(directory, 'results'),
       console: join(directory, 'console.log'),
     }
-    await Promise.all([runDisk(files.run, command, options.modules), scratchDisk(files.scratch)])
+    await Promise.all([
+      runDisk(files.run, command, options.modules),
+      scratchDisk(files.scratch),
+      ...(options.keepAs === undefined ? [] : [keptDisk(options.keepAs, kept)]),
+    ])
     const disk = (id: string, file: string, how: string) => [
       ...['-drive', `file=${file},if=none,id=${id},format=raw,${how}`],
       ...['-device', `virtio-blk-pci,drive=${id},serial=${id}`],
@@ -86,6 +96,7 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
       ...disk('run', files.run, 'cache=unsafe'),
       ...disk('modules', modules, 'snapshot=on,cache=unsafe'),
       ...disk('scratch', files.scratch, 'cache=unsafe'),
+      ...(options.keepAs === undefined ? [] : disk('kept', kept, 'cache=unsafe')),
       ...Object.entries(options.disks ?? {}).flatMap(([id, file]) => disk(id, file, 'cache=writeback')),
       ...Object.entries(options.images ?? {}).flatMap(([id, file]) => disk(id, file, 'snapshot=on,cache=unsafe')),
       ...(options.link === undefined ? [] : linkArgv(options.link)),
@@ -110,6 +121,7 @@ export const runInGuest = async (command: string, options: GuestOptions): Promis
     if (/^\d+$/.test(status)) {
       const crash = crashOf(Number(status), tailOf(said.console))
       if (crash !== null) options.onOutput(Buffer.from(`${crash}\n`))
+      if (options.keepAs !== undefined) keep(options.keepAs, kept)
       return Number(status)
     }
     if (options.powerCut?.aborted === true) return 128 + constants.signals.SIGKILL

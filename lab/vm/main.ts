@@ -2,7 +2,8 @@ import { LabError } from '../command.ts'
 import { modulesDisk } from './disks.ts'
 import { runInGuest } from './guest.ts'
 import { guestImage } from './image.ts'
-import { allSuites, inLanes, kernelModules, seldom, suitesForGuest } from './suites.ts'
+import { inAHurry, quickNode } from './kept.ts'
+import { allSuites, inLanes, kernelModules, modulesFor, seldom, suitesForGuest } from './suites.ts'
 import { clearOnSignals } from './work-directory.ts'
 
 /**
@@ -16,34 +17,41 @@ const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
 
 const minute = 60_000
 const inGuest = '/scratch/results.json'
-/** Without the cache each process that a stream starts strips the types of its source and compiles it anew: two thirds of its time. */
-const environment = 'TMPDIR=/scratch NODE_COMPILE_CACHE=/scratch/compile-cache'
+const environment = ['TMPDIR=/scratch', 'DROVER_TEST_MODULES=/kept/modules', ...quickNode]
 
-const vitest = (words: readonly string[]): string =>
-  [`export PATH=/drover/node_modules/.bin:$PATH ${environment};`, 'vitest run', ...words.map(quote)].join(' ')
+const vitest = (words: readonly string[], more: readonly string[] = []): string =>
+  [
+    ...['export', 'PATH=/drover/node_modules/.bin:$PATH', ...environment, ...more],
+    ...['; vitest', 'run', '--configLoader', 'native', ...words.map(quote)],
+  ].join(' ')
 
 const projects = (names: readonly string[]): string[] => names.flatMap((name) => ['--project', name])
 
 interface Run {
   readonly command: string
+  readonly modules: readonly string[]
+  /** Of the caches that it is given, and leaves for the next one. */
+  readonly keepAs?: string
   readonly resultsFile?: string
 }
 
 /** Each in a guest of its own. */
 const runs = ([first, ...rest]: readonly string[]): Run[] => {
-  if (first === '--exec') return [{ command: rest.join(' ') }]
+  if (first === '--exec') return [{ command: rest.join(' '), modules: kernelModules }]
   if (first !== '--missing' && first !== '--all') {
-    return [{ command: vitest(first === undefined ? ['--project', 'zfs'] : [first, ...rest]) }]
+    const words = first === undefined ? ['--project', 'zfs'] : [first, ...rest]
+    return [{ command: vitest(words), modules: kernelModules, keepAs: 'suites' }]
   }
   const [resultsFile] = rest
   const lanes = inLanes(first === '--all' ? allSuites() : suitesForGuest())
   const left = first === '--all' ? [] : seldom.flatMap((pattern) => ['--exclude', pattern])
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${inGuest}`]
   return lanes.map((lane) => {
-    const run = vitest([...projects(lane), ...left, ...reporters])
+    const run = vitest([...projects(lane), ...left, ...reporters], first === '--all' ? [] : [inAHurry])
     const command = `${run}; status=$?; cat ${inGuest} >/dev/drover-results; exit $status`
-    if (resultsFile === undefined) return { command }
-    return { command, resultsFile: resultsFile.replace(/(\.json)?$/, `-${lane[0]}.json`) }
+    const guest = { command, modules: modulesFor(lane), keepAs: `${lane[0]}` }
+    if (resultsFile === undefined) return guest
+    return { ...guest, resultsFile: resultsFile.replace(/(\.json)?$/, `-${lane[0]}.json`) }
   })
 }
 
@@ -61,13 +69,14 @@ const byLines = (print: (text: string) => void) => {
   }
 }
 
-const inGuestOfItsOwn = async ({ command, resultsFile }: Run, minutes: number): Promise<number> => {
+const inGuestOfItsOwn = async ({ command, modules, keepAs, resultsFile }: Run, minutes: number): Promise<number> => {
   const lines = byLines((text) => process.stdout.write(text))
   try {
     return await runInGuest(command, {
       ...(resultsFile === undefined ? {} : { resultsFile }),
+      ...(keepAs === undefined ? {} : { keepAs }),
       memoryMib: 4096,
-      modules: kernelModules,
+      modules,
       timeoutMs: minutes * minute,
       onOutput: lines.take,
     })

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { basename } from 'node:path'
 
 const zfs = '/sys/module/zfs'
 const thin = '/sys/module/dm_thin_pool'
@@ -28,8 +29,13 @@ export const inLanes = (wanted: readonly string[]): string[][] =>
     (lane) => lane.length > 0,
   )
 
-/** Which a guest loads first; others come with a mount. */
-export const kernelModules = ['zfs', 'dm_thin_pool']
+/** Which a guest loads first; others come with a mount. Of ZFS that takes ten seconds in emulation: it measures how fast it is. */
+export const modulesFor = (wanted: readonly string[]): string[] => {
+  const paths = suites.filter(({ name }) => wanted.includes(name)).flatMap(({ modules }) => [...modules])
+  return [...new Set(paths.map((path) => basename(path)))]
+}
+
+export const kernelModules = modulesFor(allSuites())
 
 /**
  * What takes longest in emulation. A crash between any two commands is tried by this kernel too, on loop devices and btrfs, and so is a

@@ -12,6 +12,9 @@ export interface TestThinPool {
   dispose(): Promise<void>
 }
 
+/** As `lvchange --errorwhenfull y` would have it afterwards. */
+const errorWhenFull = 'activation/error_when_full=1'
+
 /** A volume group in a file, with a thin pool in it. */
 export const testThinPool = async (sizeMib = 1024): Promise<TestThinPool> => {
   const directory = await mkdtemp(join(process.env.TMPDIR ?? '/var/tmp', 'drover-thin-'))
@@ -21,9 +24,8 @@ export const testThinPool = async (sizeMib = 1024): Promise<TestThinPool> => {
   await truncate(file, (sizeMib + 64) * 2 ** 20)
   const loop = (await sh('losetup', '--find', '--show', file)).trim()
   await sh('vgcreate', '-q', group, loop)
-  const options = ['-L', `${sizeMib}M`, '--poolmetadatasize', '16M', '--monitor', 'n', '-n', 'thin-pool']
-  await sh('lvcreate', '-q', '--type', 'thin-pool', ...options, group)
-  await sh('lvchange', '-q', '--errorwhenfull', 'y', `${group}/thin-pool`)
+  const options = ['-L', `${sizeMib}M`, '--poolmetadatasize', '16M', '--monitor', 'n']
+  await sh('lvcreate', '-q', '--type', 'thin-pool', ...options, '--config', errorWhenFull, '-n', 'thin-pool', group)
   const notes = `/run/drover-lvm/${group}/thin-pool/notes`
   return {
     group,

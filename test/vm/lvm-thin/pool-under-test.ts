@@ -5,7 +5,9 @@ import { LvmThinBackend } from '../../../src/backends/block/lvm-thin.ts'
 import { parsePoolSpec } from '../../../src/domain/pool.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
+import { ownMounts } from '../../../src/lib/mountinfo.ts'
 import { exec, type MakePool } from '../../contract/backend-bench.ts'
+import { isInAHurry } from '../../support/in-a-hurry.ts'
 import { sh } from '../../support/loop-btrfs.ts'
 import { testThinPool } from '../../support/thin-pool.ts'
 
@@ -27,6 +29,7 @@ export const makePool: MakePool = async () => {
   const pool = await testThinPool()
   const { group, notes } = pool
   const volume = (id: string) => join(notes, 'volumes', id)
+  const devices = `/dev/mapper/${group.replaceAll('-', '--')}-`
   const deviceOf = async (note: string): Promise<string> =>
     `${group}/drover.${JSON.parse(await readFile(note, 'utf8')).device}`
   return {
@@ -88,7 +91,12 @@ export const makePool: MakePool = async () => {
       ranges: await readdir(join(notes, '..', 'ranges')),
       metadata: (await sh('dmsetup', 'status', `${group.replaceAll('-', '--')}-thin--pool-tpool`)).split(' ')[6],
       marker: (await readdir(notes)).includes('metadata-snapshot'),
+      // The place of the views is one, as long as the pool is open.
+      mounts: (await ownMounts()).filter(
+        ({ source, mountPoint }) => source.startsWith(devices) && mountPoint !== join(notes, 'views'),
+      ),
     }),
+    staysOpen: isInAHurry,
     dispose: pool.dispose,
   }
 }

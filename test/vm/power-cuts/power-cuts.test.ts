@@ -2,13 +2,18 @@ import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { runInGuest } from '../../../lab/vm/guest.ts'
-import { kernelModules } from '../../../lab/vm/suites.ts'
+import { inAHurry, quickNode } from '../../../lab/vm/kept.ts'
+import { modulesFor } from '../../../lab/vm/suites.ts'
 import { temporaryDirectory } from '../../support/temporary-directory.ts'
 import { mark, type Step } from './state.ts'
 
 const minute = 60_000
 /** QEMU was killed. */
 const cutOff = 128 + 9
+
+const isAll = process.env.DROVER_VM_ALL !== undefined
+const kinds = isAll ? ['zfs', 'lvm-thin'] : ['zfs']
+const haste = isAll ? [] : [inAHurry]
 
 /** Boots a guest for one step; its power fails as soon as it says that something is acknowledged. @returns what it said then */
 const run = async (disk: string, kind: string, step: Step, state: string) => {
@@ -17,12 +22,13 @@ const run = async (disk: string, kind: string, step: Step, state: string) => {
   const told = () => new RegExp(`^${mark}(.*)\n`, 'm').exec(output)?.[1]
   const quoted = `'${state.replaceAll("'", "'\\''")}'`
   // Where node handles faults itself, the kernel does not tell of one that ends it.
-  const node = 'node_modules/.bin/node --disable-wasm-trap-handler'
+  const node = `env ${[...quickNode, ...haste].join(' ')} node_modules/.bin/node --disable-wasm-trap-handler`
   const status = await runInGuest(`exec ${node} test/vm/power-cuts/steps.ts ${kind} ${step} ${quoted}`, {
     memoryMib: 2048,
-    modules: kernelModules,
+    modules: modulesFor([kind]),
     timeoutMs: 10 * minute,
     disks: { pools: disk },
+    keepAs: 'power-cuts',
     powerCut: power.signal,
     onOutput: (chunk) => {
       output += chunk
@@ -31,8 +37,6 @@ const run = async (disk: string, kind: string, step: Step, state: string) => {
   })
   return { status, output, state: told() ?? '' }
 }
-
-const kinds = process.env.DROVER_VM_ALL === undefined ? ['zfs'] : ['zfs', 'lvm-thin']
 
 test.each(kinds)(
   '%s: the power fails in the middle of a receive, and after a volume has become the owner',

@@ -4,7 +4,9 @@ import { ZfsBackend } from '../../../src/backends/zfs/zfs-backend.ts'
 import { parsePoolSpec } from '../../../src/domain/pool.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
+import { ownMounts } from '../../../src/lib/mountinfo.ts'
 import { exec, type MakePool } from '../../contract/backend-bench.ts'
+import { isInAHurry } from '../../support/in-a-hurry.ts'
 import { sh } from '../../support/loop-btrfs.ts'
 import { testZpool } from '../../support/zpool.ts'
 
@@ -81,8 +83,12 @@ export const makePool: MakePool = async () => {
     },
     leftovers: async () => {
       await sh('zpool', 'sync')
-      return sh('zfs', 'list', '-H', '-r', '-t', 'all', '-o', 'name', dataset)
+      return {
+        datasets: await sh('zfs', 'list', '-H', '-r', '-t', 'all', '-o', 'name', dataset),
+        mounts: (await ownMounts()).filter(({ source }) => source.startsWith(`${dataset}/`)),
+      }
     },
+    staysOpen: isInAHurry,
     dispose: pool.dispose,
   }
 }
