@@ -66,6 +66,12 @@ const write = async (path: string, at: number, bytes: Buffer): Promise<void> => 
   await file.write(bytes, 0, bytes.length, at).finally(() => file.close())
 }
 
+/** The image, as who reads all of it asks for it. */
+const shown = async (devices: StagedDevices, device: string): Promise<string> => {
+  await devices.prefetch(device)
+  return devices.path(device)
+}
+
 /** What arrives, with other bytes in two places than the base has. */
 const arrived = async (devices: StagedDevices, base: string | null) => {
   const device = newDevice()
@@ -103,8 +109,8 @@ test.each(['xfs', 'ext4'] as const)('%s: what differs is put, and fetched; the r
   for (const each of [one, two]) await forget(each.path)
   const again = await boot()
   const at = server.journal.length
-  expect((await readFile(await again.path(one.device))).equals(one.bytes)).toBe(true)
-  expect((await readFile(await again.path(two.device))).equals(two.bytes)).toBe(true)
+  expect((await readFile(await shown(again, one.device))).equals(one.bytes)).toBe(true)
+  expect((await readFile(await shown(again, two.device))).equals(two.bytes)).toBe(true)
   // Each time one of each snapshot tries whether they can be read.
   expect(count('GetSnapshotBlock', at)).toBe(3 + 1 + 3 + 2)
   expect(count('CreateVolume')).toBe(0)
@@ -119,13 +125,13 @@ test('a damaged block: refused, and nothing is left of what was fetched', async 
   // The first block tries whether it can be read.
   server.faults.add({ action: 'GetSnapshotBlock', kind: { slowMs: 0 } })
   server.faults.add({ action: 'GetSnapshotBlock', kind: 'damaged', times: 9 })
-  await expect(again.path(one.device)).rejects.toMatchObject({
+  await expect(shown(again, one.device)).rejects.toMatchObject({
     code: 'STREAM_FAILED',
     message: expect.stringMatching(/^block \d+ of snapshot snap-\w+ came damaged 3 times[^\n]+$/),
   })
   expect([await readdir(images), await notes.all()]).toEqual([[], []])
   server.faults.clear()
-  expect((await readFile(await again.path(one.device))).equals(one.bytes)).toBe(true)
+  expect((await readFile(await shown(again, one.device))).equals(one.bytes)).toBe(true)
 })
 
 test('a crash between the image and its note: it counts as nothing, and is fetched again', async () => {
@@ -139,7 +145,7 @@ test('a crash between the image and its note: it counts as nothing, and is fetch
   const again = await boot()
   expect([await readdir(images), await notes.all()]).toEqual([[], []])
   const since = server.journal.length
-  expect((await readFile(await again.path(one.device))).equals(one.bytes)).toBe(true)
+  expect((await readFile(await shown(again, one.device))).equals(one.bytes)).toBe(true)
   expect(count('GetSnapshotBlock', since)).toBe(4)
 })
 
@@ -211,10 +217,10 @@ test('a full directory: NO_SPACE in one line, and nothing is left', async () => 
   await forget(join(images, one))
   const again = await boot()
   await fill(2 * 2 ** 20)
-  await expect(again.path(one)).rejects.toEqual(full)
+  await expect(shown(again, one)).rejects.toEqual(full)
   expect([await readdir(images), await notes.all()]).toEqual([[], []])
   await rm(filler)
-  expect((await readFile(await again.path(one))).length).toBe(sizeBytes)
+  expect((await readFile(await shown(again, one))).length).toBe(sizeBytes)
 })
 
 test('what is not Drover’s is left alone, whatever it is called', async () => {
@@ -262,5 +268,19 @@ test('nobody asks for it: an image goes, the newest of a volume last; never one 
   expect((await readdir(images)).toSorted()).toEqual([draft, two.device].toSorted())
   await devices.remove(draft)
   await expect.poll(() => readdir(images), { timeout: 60_000 }).toEqual([])
-  expect((await readFile(await devices.path(one.device))).equals(one.bytes)).toBe(true)
+  expect((await readFile(await shown(devices, one.device))).equals(one.bytes)).toBe(true)
+})
+
+test('who does not read it file by file does not fetch it', async () => {
+  const { boot, images, server } = await start()
+  const devices = await boot()
+  const { device, path } = await arrived(devices, null)
+  expect(await devices.path(device)).toBe(path)
+  await forget(path)
+  const since = server.calls().length
+  // Here a volume is a file.
+  await devices.path(device)
+  const calls = server.calls(since)
+  expect([calls.includes('CreateVolume'), calls.includes('GetSnapshotBlock')]).toEqual([true, false])
+  expect(await readdir(images)).toEqual([])
 })

@@ -62,6 +62,8 @@ export interface BlockProvider {
    * a `clone` of the base. @throws NO_SPACE
    */
   stage?(device: string, base: string | null, sizeBytes: number): Promise<void>
+  /** A sealed device is about to be read file by file, most of it: what takes long for that is done now. Absent: nothing does. @throws NO_SPACE */
+  prefetch?(device: string): Promise<void>
   /** Where writing to such a device may have failed for want of room, whatever its file system said. @throws NO_SPACE */
   refuseIfFull?(device: string): Promise<void>
   /** What was written to it is on disk, and is what its readers see. */

@@ -145,7 +145,9 @@ export class Snapshots implements SnapshotFacet {
   /** Files of a device that is no longer what it was are shown as they are now. */
   async withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T> {
     const note = await this.#mustFind(id, name)
-    return this.#parts.views.show(note.device, note.fileSystem, 'view', use)
+    const { devices, views } = this.#parts
+    await devices.prefetch?.(note.device)
+    return views.show(note.device, note.fileSystem, 'view', use)
   }
 
   async changedBytes(
@@ -259,8 +261,15 @@ export class Snapshots implements SnapshotFacet {
     const sizes = await Promise.all([devices.sizeBytes(one), devices.sizeBytes(other)])
     const sizeBytes = Math.max(...sizes.map((size) => size ?? 0))
     const told = await devices.changes?.(one, other, sizeBytes, writers)
+    if (told != null) {
+      // Gone through at once, also when nobody waits any more: only then what it came from is given back.
+      for await (const range of told) {
+        signal?.throwIfAborted()
+        yield range
+      }
+      return
+    }
     signal?.throwIfAborted()
-    if (told != null) return yield* told
     const [path, otherPath] = [await devices.path(one), await devices.path(other)]
     yield* differences(path, otherPath, sizeBytes, await devices.ranges(one, other), signal)
   }

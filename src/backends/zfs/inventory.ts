@@ -48,9 +48,11 @@ export const readInventory = (rows: readonly (readonly string[])[], names: Names
     const [path = '', guid] = row
     const [, dataset = '', mark, name = ''] = /^([^@#]*)([@#])?(.*)$/.exec(path) ?? []
     const partial = names.partialOf(id, dataset)
-    if (partial !== null)
-      partials.set(partial, mark === '@' ? asFound(row, dataset, name) : (partials.get(partial) ?? null))
-    else if (mark === undefined && dataset === names.volume(id)) isEncrypted = !['off', '-'].includes(row[6] ?? '-')
+    if (partial !== null) {
+      // The first is what arrived; what somebody makes later, of all that there is, comes after it.
+      const isOf = mark === '@' && dataset === names.receiving(id, partial)
+      partials.set(partial, partials.get(partial) ?? (isOf ? asFound(row, dataset, name) : null))
+    } else if (mark === undefined && dataset === names.volume(id)) isEncrypted = !['off', '-'].includes(row[6] ?? '-')
     else if (!names.holdsSnapshots(id, dataset)) continue
     else if (mark === undefined) datasets.push(dataset)
     else if (mark === '#') bookmarks.push({ name, dataset, guid: guidOf(what, guid) })

@@ -98,7 +98,8 @@ export class Streams implements StreamFacet {
   /** Mostly nothing is left in it. */
   async #clear(id: VolumeId, partial: string): Promise<void> {
     const { command, names } = this.#parts
-    if (!(await command.destroyEmpty(names.partial(id, partial)))) await this.abortReceive(id, partial)
+    const isGone = await command.destroyEmpty(names.partial(id, partial)).catch(() => false)
+    if (!isGone) await this.abortReceive(id, partial)
   }
 
   async abortReceive(id: VolumeId, partial: string): Promise<void> {

@@ -47,6 +47,8 @@ test('what there is of a volume', () => {
     `tank/${id}/partial-m1\t18\t30\t1795791769\t-\t24576\toff`,
     `tank/${id}/partial-m1/snap\t19\t30\t1795791769\t-\t24576\toff`,
     `tank/${id}/partial-m1/snap@drover-arriving\t16\t30\t1795791769\t\t24576\toff`,
+    `tank/${id}/partial-m1/snap@theirs-of-all\t20\t31\t1795791770\t\t24576\toff`,
+    `tank/${id}/partial-m1@theirs-of-all\t21\t31\t1795791770\t\t24576\toff`,
   ].join('\n')
   const found = readInventory(parseRows(text), names, id)
   expect(found.datasets).toEqual([`tank/${id}/kept-1`, `tank/${id}/live`])

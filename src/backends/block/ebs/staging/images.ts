@@ -5,7 +5,6 @@ import { every } from '../../../../lib/clock.ts'
 import type { Exec } from '../../../../lib/exec.ts'
 import { isErrno } from '../../../../lib/files.ts'
 import { KeyedMutex } from '../../../../lib/mutex.ts'
-import type { SnapshotContent } from '../../device.ts'
 import { LoopDevices } from '../../loop/loop-devices.ts'
 import type { EbsDevices } from '../ebs-devices.ts'
 import type { EbsParts } from '../ebs-parts.ts'
@@ -44,8 +43,12 @@ export class Images {
     await this.notes.open()
     for (const note of await this.notes.all()) {
       if (note.state === 'open') continue
-      if (await this.isWhole(note.device)) this.#touch(note.device)
-      else await this.clear(note.device)
+      try {
+        if (await this.isWhole(note.device)) this.#touch(note.device)
+        else await this.clear(note.device)
+      } catch (error) {
+        this.#parts.logger.warn({ device: note.device, err: error }, 'an image of a snapshot is left')
+      }
     }
   }
 
@@ -64,7 +67,15 @@ export class Images {
     return this.#one.run(device, work)
   }
 
-  /** The image of a sealed device is there. False: its snapshot cannot be read by the direct API now. @throws NO_SPACE, STREAM_FAILED */
+  /** It is there already. */
+  has(device: string): Promise<boolean> {
+    return this.locked(device, async () => {
+      this.#touch(device)
+      return this.isWhole(device)
+    })
+  }
+
+  /** The image of a sealed device is there, fetched if need be. False: its snapshot cannot be read by the direct API now. @throws NO_SPACE, STREAM_FAILED */
   shown(device: string): Promise<boolean> {
     return this.locked(device, async () => {
       this.#touch(device)
@@ -115,27 +126,35 @@ export class Images {
 
   async #fetch(entry: Entry): Promise<boolean> {
     const base = await this.#baseFor(entry)
-    const isUpon =
-      base !== null &&
-      (await this.locked(base, async () => {
-        if (!(await this.isWhole(base))) return false
-        const content = await this.#content(entry.device, base)
-        return content !== null && this.#take(entry, content, () => this.files.clone(base, entry.device))
-      }))
-    if (isUpon) return true
-    const content = await this.#content(entry.device, null)
-    return content !== null && this.#take(entry, content, () => this.files.create(entry.device, 0))
+    return (base !== null && (await this.#take(entry, base))) || this.#take(entry, null)
   }
 
-  async #take({ device, sizeBytes }: Entry, content: SnapshotContent, begin: () => Promise<void>): Promise<true> {
+  /** False: not upon this base, or not by the direct API at all. The base is held only while it is cloned. */
+  async #take({ device, sizeBytes }: Entry, base: string | null): Promise<boolean> {
     const { files, notes } = this
+    const content = await this.#content(device, base)
+    if (content === null) return false
+    let isBegun = false
     await this.making(device, async () => {
-      await begin()
+      isBegun = base === null ? await this.#blank(device) : await this.locked(base, () => this.#cloned(base, device))
+      if (!isBegun) return
       await files.grow(device, sizeBytes)
       await fetchBlocks(this.#parts.direct.blocks, content, { path: files.name(device), sizeBytes })
       const seal = await files.seal(device)
       await notes.write({ device, state: 'whole', snapshotId: content.snapshotId, seal })
     })
+    if (!isBegun) await this.clear(device)
+    return isBegun
+  }
+
+  async #blank(device: string): Promise<true> {
+    await this.files.create(device, 0)
+    return true
+  }
+
+  async #cloned(base: string, device: string): Promise<boolean> {
+    if (!(await this.isWhole(base))) return false
+    await this.files.clone(base, device)
     return true
   }
 

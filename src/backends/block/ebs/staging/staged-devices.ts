@@ -65,6 +65,11 @@ export class StagedDevices implements BlockProvider {
     return true
   }
 
+  /** Whatever else looks at a snapshot that has no image (a proof while writers stand) does so by a volume. */
+  async prefetch(device: string): Promise<void> {
+    if ((await this.#open(device)) === null && (await this.#ebs.isSealed(device))) await this.#images.shown(device)
+  }
+
   async refuseIfFull(device: string): Promise<void> {
     const { files } = this.#images
     if ((await this.#open(device)) !== null && (await files.space()).freeBytes < fullBytes) throw files.noSpace()
@@ -161,9 +166,9 @@ export class StagedDevices implements BlockProvider {
     return note?.state === 'open' ? note : null
   }
 
-  /** It is to be had as an image. */
+  /** There is an image of it. */
   async #image(device: string): Promise<boolean> {
-    return (await this.#open(device)) !== null || ((await this.#ebs.isSealed(device)) && this.#images.shown(device))
+    return (await this.#open(device)) !== null || ((await this.#ebs.isSealed(device)) && this.#images.has(device))
   }
 
   /* All else is EBS's. */
