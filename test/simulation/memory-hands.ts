@@ -41,9 +41,9 @@ export const memoryHands = (worlds: readonly HandsWorld[]): Hands => {
 
   const pipe = (send: Argv, receive: Argv, isCut: boolean): { codes: number[]; bytes: number } => {
     const [, id = '', snapshot = ''] = send
-    const [, , partial = ''] = receive
+    const [, into = '', partial = ''] = receive
     const from = sourceOf(id, snapshot)
-    const to = worlds.find(({ pool }) => pool.volumes.get(id)?.partials.has(partial))
+    const to = worlds.find(({ pool }) => pool.volumes.get(into)?.partials.has(partial))
     if (from === undefined || to === undefined) return { codes: [1, 1], bytes: 0 }
     const stream = readStream(from.pool, send)
     writeStream(to.pool, receive, stream, !isCut, '2026-11-24T00:00:00.000Z')
