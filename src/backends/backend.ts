@@ -219,6 +219,8 @@ export interface SnapshotFacet {
    * mounted privately and taken down after; what a crash left of it, by `open`. @throws DATASET_MISSING
    */
   withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T>
+  /** Does what takes long of `withPath`, for who would rather ask again than wait. Absent: nothing does. @throws DATASET_MISSING, NO_SPACE */
+  prefetch?(id: VolumeId, name: string): Promise<void>
   /**
    * An estimate of the bytes that changed in the live dataset since the snapshot was made. A cloud may take longer over it while the writers run than while
    * they stand. @param options.signal aborted: nobody waits for it any more

@@ -169,10 +169,12 @@ export interface Agent extends HandoverCalls {
    */
   changedBytes(args: MoveCommand & { snapshot: string; withinMs?: number | undefined }): Promise<number | null>
   /**
-   * `final`: its identity is journaled in the record for the unchanged proof. @throws TIMED_OUT with `pending` among its details: taken, not whole yet;
-   * to be asked again
+   * `final`: its identity is journaled in the record for the unchanged proof. `files`: it will be read file by file, beside the base.
+   * @throws TIMED_OUT with `pending` among its details: taken, not whole yet or not ready to be read; to be asked again
    */
-  snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord>
+  snapshot(
+    args: MoveCommand & { name: string; final: boolean; files?: { readonly base: string | null } | undefined },
+  ): Promise<SnapshotRecord>
   dropSnapshot(args: MoveCommand & { name: string }): Promise<void>
   send(args: MoveCommand & SendArgs): Promise<void>
   sendImage(

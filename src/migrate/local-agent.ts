@@ -3,7 +3,6 @@ import type { HeldCertificate } from '../cluster/renewal.ts'
 import type { ContainerRuntime } from '../containers/runtime.ts'
 import { asDroverError } from '../domain/errors.ts'
 import type { HostId, VolumeId } from '../domain/ids.ts'
-import { KeyedMutex } from '../lib/mutex.ts'
 import { heardHere } from '../volumes/dark-pools.ts'
 import { Fence } from '../volumes/fence.ts'
 import type { FirstMount } from '../volumes/first-mount.ts'
@@ -16,14 +15,13 @@ import { startWithin } from './conduit.ts'
 import { dropEndedJournal, dropEndedJournals } from './ended-journals.ts'
 import { expectHandover, offerHandover, prepareHandover, takeHandover } from './handover/handover-calls.ts'
 import { type Hooks, noHooks } from './hooks.ts'
-import { Interrupts } from './interrupts.ts'
 import { MoveJournal } from './move-journal.ts'
 import { isHandover } from './move-snapshots.ts'
 import { heldIn } from './role-change.ts'
 import { sendConduit } from './send-conduit.ts'
 import { Sessions } from './sessions.ts'
 import { asSource, asTarget } from './sides.ts'
-import { SourceSide } from './source-side.ts'
+import { SourceSide, sharedBySources } from './source-side.ts'
 import { TargetSide } from './target-side.ts'
 import type { TransferService } from './transfer.ts'
 import { noteUnprovedBase } from './unproved-base.ts'
@@ -77,7 +75,7 @@ export const createLocalAgent = (parts: LocalAgentParts): LocalAgent => {
   const receiving = new Sessions(host.clock)
   const closing = new AbortController()
   const watchdog = new Watchdog(host.clock, host.logger, (command) => settleAlone(command))
-  const shared = { whole: host, turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
+  const shared = sharedBySources(host)
   const source = (about: Partial<MoveCommand>) =>
     new SourceSide(asSource(host, about), runtime, journal, watchdog, shared)
   const target = (about: Partial<MoveCommand>) => new TargetSide(asTarget(host, about), runtime, journal, firstMount)

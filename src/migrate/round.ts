@@ -35,8 +35,9 @@ const sessionKeptMs = 15_000
 
 const beginRound = async (context: MoveContext, options: Omit<Shipment, 'name'>, name: string) => {
   const { source, target, command, parts } = context
-  const { final } = options
-  const take = () => whilePending(context, final, () => source.snapshot({ ...command, name, final }))
+  const { final, base } = options
+  const files = context.stream === 'tree' ? { files: { base: base?.name ?? null } } : {}
+  const take = () => whilePending(context, final, () => source.snapshot({ ...command, name, final, ...files }))
   // Nothing has to be made ready where only names are sent.
   if (context.stream === 'snapshot') return [await take(), await openSession(context, options)] as const
   const begunAt = parts.clock.monotonic()

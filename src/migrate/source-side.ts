@@ -1,3 +1,4 @@
+import type { SnapshotFacet } from '../backends/backend.ts'
 import type { ContainerRuntime, ContainerSpec } from '../containers/runtime.ts'
 import type { SnapshotRecord } from '../domain/dataset.ts'
 import { DroverError } from '../domain/errors.ts'
@@ -12,6 +13,7 @@ import { letGo } from './handover/handover-calls.ts'
 import { Interrupts } from './interrupts.ts'
 import type { MoveJournal, SourceJournal } from './move-journal.ts'
 import { dropSnapshots, intactOf, isHandover, moveSnapshotPrefix, refuseEarlierSnapshot } from './move-snapshots.ts'
+import { Readying } from './readying.ts'
 import { bareCommand, checkBound, exclusively, hear, heldIn, refuseEnded, write } from './role-change.ts'
 import { type RefuseAt, settleAlone } from './settle-alone.ts'
 import { asSourceOf } from './sides.ts'
@@ -35,7 +37,12 @@ export interface SharedBySources {
   readonly whole: VolumeHost
   readonly turns: KeyedMutex<VolumeId>
   readonly interrupts: Interrupts
+  readonly readying: Readying
 }
+
+export const sharedBySources = (whole: VolumeHost): SharedBySources => ({
+  ...{ whole, turns: new KeyedMutex(), interrupts: new Interrupts(), readying: new Readying(whole.clock) },
+})
 
 /** What the source of a move does. docs/move-protocol.md has the rules; each method names the one it keeps. */
 export class SourceSide {
@@ -50,13 +57,14 @@ export class SourceSide {
    */
   readonly #turns: KeyedMutex<VolumeId>
   readonly #interrupts: Interrupts
+  readonly #readying: Readying
 
   constructor(
     host: VolumeHost,
     runtime: ContainerRuntime,
     journal: MoveJournal,
     watchdog: Watchdog,
-    shared: SharedBySources = { whole: host, turns: new KeyedMutex(), interrupts: new Interrupts() },
+    shared: SharedBySources = sharedBySources(host),
   ) {
     this.#host = host
     this.#runtime = runtime
@@ -65,6 +73,7 @@ export class SourceSide {
     this.#parts = { host, whole: shared.whole, runtime, journal, watchdog }
     this.#turns = shared.turns
     this.#interrupts = shared.interrupts
+    this.#readying = shared.readying
   }
 
   async observe(args: {
@@ -149,7 +158,7 @@ export class SourceSide {
   }
 
   /** @throws TIMED_OUT with `pending`: it was taken, and the storage has not ended it yet; asked again it goes on with that */
-  async snapshot(args: MoveCommand & { name: string; final: boolean }): Promise<SnapshotRecord> {
+  async snapshot(args: SnapshotArgs): Promise<SnapshotRecord> {
     const signal = this.#interrupts.signal(args.moveId)
     const taken = await exclusively(this.#host, args, async () => {
       const { facet } = await this.#snapshotting(args)
@@ -157,18 +166,26 @@ export class SourceSide {
     })
     // Without the lock: neither a mount nor an undo waits for a cloud.
     if (taken !== null && !(await taken.isWhole(pendingPatienceMs))) throw pendingSnapshot(args)
-    return exclusively(this.#host, args, async () => {
+    const { snapshot, facet } = await exclusively(this.#host, args, async () => {
       const { held, facet } = await this.#snapshotting(args)
       const snapshot = await facet.create(args.volumeId, args.name, 'move')
       await write(held, {
         snapshots: [...held.record.snapshots.filter((other) => other.name !== args.name), snapshot],
         ...(args.final ? { snapshot: args.name } : {}),
       })
-      return snapshot
+      return { snapshot, facet }
     })
+    if (args.files !== undefined) await this.#madeReady(args, args.files.base, facet)
+    return snapshot
   }
 
-  async #snapshotting(args: MoveCommand & { name: string; final: boolean }) {
+  /** Neither for this is the lock held. */
+  async #madeReady(args: SnapshotArgs, base: string | null, facet: SnapshotFacet): Promise<void> {
+    const names = [...(base === null ? [] : [base]), args.name]
+    if (!(await this.#readying.within(pendingPatienceMs, facet, args.volumeId, names))) throw pendingSnapshot(args)
+  }
+
+  async #snapshotting(args: SnapshotArgs) {
     const held = await heldIn(
       this.#host,
       args,
@@ -295,7 +312,7 @@ export class SourceSide {
 
   settleAlone(command: MoveCommand, refuseAt: RefuseAt): Promise<void> {
     const { runtime, journal, watchdog, whole } = this.#parts
-    const shared = { whole, turns: this.#turns, interrupts: this.#interrupts }
+    const shared = { whole, turns: this.#turns, interrupts: this.#interrupts, readying: this.#readying }
     return settleAlone(this.#parts, command, refuseAt, (args) =>
       new SourceSide(asSourceOf(whole, args), runtime, journal, watchdog, shared).undoSource(args),
     )
@@ -374,12 +391,13 @@ export class SourceSide {
 const pendingSnapshot = ({ volumeName, name }: { volumeName: string; name: string }): DroverError =>
   new DroverError(
     'TIMED_OUT',
-    `snapshot ${name} of volume ${volumeName} was taken, and its storage has not ended it yet`,
+    `snapshot ${name} of volume ${volumeName} was taken, and its storage has not ended it yet, or not made it ready to be read`,
     {
       details: { pending: true },
     },
   )
 
+type SnapshotArgs = Parameters<Agent['snapshot']>[0]
 type QuiesceArgs = Parameters<Agent['quiesce']>[0]
 type ReleaseArgs = Parameters<Agent['release']>[0]
 type RetireArgs = Parameters<Agent['retire']>[0]

@@ -59,7 +59,7 @@ export const surroundingsOf = (
     // A busy machine takes its time, and the clock is fast.
     ...{ settle: 60_000, create: 100 * minute, attach: 50 * minute, detach: 50 * minute },
     ...{ snapshot: 600 * minute, comparison: { running: 100 * minute, standing: 100 * minute }, silence: 100 * minute },
-    ...{ modify: 300 * minute, view: 1_000 * minute, image: 10_000 * minute },
+    ...{ modify: 300 * minute, view: 1_000 * minute, image: 10_000 * minute, put: 100 * minute },
   },
   ...over,
 })

@@ -73,13 +73,17 @@ const shown = async (devices: StagedDevices, device: string): Promise<string> =>
 }
 
 /** What arrives, with other bytes in two places than the base has. */
-const arrived = async (devices: StagedDevices, base: string | null) => {
+const written = async (devices: StagedDevices, base: string | null) => {
   const device = newDevice()
   await devices.stage(device, base, sizeBytes)
   const path = await devices.path(device)
   for (const at of [blockBytes - 4096, 9 * blockBytes]) await write(path, at, randomBytes(8192))
-  const bytes = await readFile(path)
-  return { device, path, bytes, seal: await devices.seal(device) }
+  return { device, path, bytes: await readFile(path) }
+}
+
+const arrived = async (devices: StagedDevices, base: string | null) => {
+  const all = await written(devices, base)
+  return { ...all, seal: await devices.seal(all.device) }
 }
 
 const forget = async (path: string): Promise<void> => {
@@ -283,4 +287,35 @@ test('who does not read it file by file does not fetch it', async () => {
   const calls = server.calls(since)
   expect([calls.includes('CreateVolume'), calls.includes('GetSnapshotBlock')]).toEqual([true, false])
   expect(await readdir(images)).toEqual([])
+})
+
+const soon = { code: 'TIMED_OUT', details: { pending: true } }
+
+test('blocks that take longer to be put than one call waits: who asks again joins, and they are put once', async () => {
+  const { boot, count, snapshotOf } = await start({ limits: { put: 0 } })
+  const devices = await boot()
+  const { device, bytes } = await written(devices, null)
+  await expect(devices.seal(device)).rejects.toMatchObject(soon)
+  await expect
+    .poll(
+      () =>
+        devices.seal(device).then(
+          () => 'sealed',
+          (error) => error.code,
+        ),
+      { timeout: 60_000 },
+    )
+    .toBe('sealed')
+  expect((await snapshotOf(device)).equals(bytes)).toBe(true)
+  expect([count('StartSnapshot'), count('PutSnapshotBlock')]).toEqual([1, 3])
+})
+
+test('what is removed while its blocks are put is put no further, and nothing of it is left', async () => {
+  const { boot, images, notes, server } = await start({ limits: { put: 0 } })
+  const devices = await boot()
+  const { device } = await written(devices, null)
+  await expect(devices.seal(device)).rejects.toMatchObject(soon)
+  await devices.remove(device)
+  await expect.poll(() => server.world.snapshots.all(), { timeout: 60_000 }).toEqual([])
+  expect([await readdir(images), await notes.all()]).toEqual([[], []])
 })

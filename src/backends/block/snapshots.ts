@@ -144,10 +144,13 @@ export class Snapshots implements SnapshotFacet {
 
   /** Files of a device that is no longer what it was are shown as they are now. */
   async withPath<T>(id: VolumeId, name: string, use: (path: string) => Promise<T>): Promise<T> {
+    await this.prefetch(id, name)
     const note = await this.#mustFind(id, name)
-    const { devices, views } = this.#parts
-    await devices.prefetch?.(note.device)
-    return views.show(note.device, note.fileSystem, 'view', use)
+    return this.#parts.views.show(note.device, note.fileSystem, 'view', use)
+  }
+
+  async prefetch(id: VolumeId, name: string): Promise<void> {
+    await this.#parts.devices.prefetch?.((await this.#mustFind(id, name)).device)
   }
 
   async changedBytes(

@@ -1,15 +1,13 @@
 import { expect, test } from 'vitest'
 import type { ContainerRuntime, ContainerSpec } from '../../../src/containers/runtime.ts'
 import { DroverError } from '../../../src/domain/errors.ts'
-import { hostId, moveId, type VolumeId, volumeId } from '../../../src/domain/ids.ts'
+import { hostId, moveId, volumeId } from '../../../src/domain/ids.ts'
 import { systemClock } from '../../../src/lib/clock.ts'
 import { silentLogger } from '../../../src/lib/logger.ts'
-import { KeyedMutex } from '../../../src/lib/mutex.ts'
 import type { MoveCommand } from '../../../src/migrate/agent.ts'
-import { Interrupts } from '../../../src/migrate/interrupts.ts'
 import { MoveJournal } from '../../../src/migrate/move-journal.ts'
 import { asSource } from '../../../src/migrate/sides.ts'
-import { SourceSide } from '../../../src/migrate/source-side.ts'
+import { SourceSide, sharedBySources } from '../../../src/migrate/source-side.ts'
 import { Watchdog } from '../../../src/migrate/watchdog.ts'
 import { recordOf } from '../../contract/backend-bench.ts'
 import { memoryHost } from '../../support/memory-host.ts'
@@ -50,7 +48,7 @@ const quiesced = async ({ twoPools = false } = {}) => {
     find: async () => ({ id: 'c1', state: state.value, labels: {} }),
   } as unknown as ContainerRuntime
   const journal = new MoveJournal('/data', files)
-  const shared = { whole: host, turns: new KeyedMutex<VolumeId>(), interrupts: new Interrupts() }
+  const shared = sharedBySources(host)
   const sourceOf = (command: MoveCommand) => new SourceSide(asSource(host, command), runtime, journal, watchdog, shared)
   const members = twoPools ? [{ ...lead, sourcePool: 'btrfs:/pool' }, elsewhere] : [lead, other]
   const group = { leadId: lead.moveId, members }

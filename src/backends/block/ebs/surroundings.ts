@@ -45,6 +45,8 @@ export interface Limits {
   readonly view: number
   /** So does a volume's newest local image, which the next move would go upon; those before it go as such a volume does. */
   readonly image: number
+  /** One call waits so long for the blocks of such an image to be put. */
+  readonly put: number
 }
 
 const minute = 60_000
@@ -59,7 +61,7 @@ export const onInstance = (
   limits: {
     ...{ settle: minute, create: 10 * minute, attach: 5 * minute, detach: 5 * minute },
     ...{ snapshot: 24 * 60 * minute, comparison: { running: 5 * minute, standing: minute }, silence: minute / 3 },
-    ...{ modify: 30 * minute, view: 10 * minute, image: 24 * 60 * minute },
+    ...{ modify: 30 * minute, view: 10 * minute, image: 24 * 60 * minute, put: minute / 3 },
   },
   ...of,
 })

@@ -50,8 +50,12 @@ export interface WrittenImage {
   readonly sizeBytes: number
 }
 
-/** Gives the sink each block in which the image differs from its base, whole. */
-export const giveBlocks = async ({ path, basePath, ranges, sizeBytes }: WrittenImage, sink: Sink): Promise<void> => {
+/** Gives the sink each block in which the image differs from its base, whole. @throws the signal's reason */
+export const giveBlocks = async (
+  { path, basePath, ranges, sizeBytes }: WrittenImage,
+  sink: Sink,
+  signal: AbortSignal,
+): Promise<void> => {
   const files: FileHandle[] = []
   try {
     const file = await open(path, 'r')
@@ -60,6 +64,7 @@ export const giveBlocks = async ({ path, basePath, ranges, sizeBytes }: WrittenI
     if (base !== null) files.push(base)
     const [bytes, old] = [Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)]
     for (const index of blocksIn(rangesOf(ranges, file.fd, base?.fd ?? null, sizeBytes))) {
+      signal.throwIfAborted()
       const at = index * blockBytes
       const now = await readWhole(file, bytes, at, Math.min(blockBytes, sizeBytes - at))
       const then = base === null ? nothing.subarray(0, now.length) : await readWhole(base, old, at, now.length)

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises'
 import { DroverError } from '../../../../domain/errors.ts'
+import { within } from '../../../../lib/deadline.ts'
 import type { ArrivalPlace, AttachedDevice, BlockProvider, RangeSource, Seal, Sizing } from '../../device.ts'
 import { fileSink } from '../../stream/sink.ts'
 import { DraftWriter } from '../direct/draft-writer.ts'
@@ -24,6 +25,7 @@ export class StagedDevices implements BlockProvider {
   readonly #ebs: EbsDevices
   readonly #images: Images
   readonly #parts: EbsParts
+  readonly #puts = new Map<string, { readonly done: Promise<Seal>; readonly stop: AbortController }>()
 
   constructor(ebs: EbsDevices, images: Images, parts: EbsParts) {
     this.home = ebs.home
@@ -43,6 +45,8 @@ export class StagedDevices implements BlockProvider {
 
   async close(): Promise<void> {
     this.#images.stop()
+    for (const { stop } of this.#puts.values()) stop.abort(closing())
+    await Promise.allSettled([...this.#puts.values()].map(({ done }) => done))
     await this.#ebs.close()
   }
 
@@ -105,23 +109,47 @@ export class StagedDevices implements BlockProvider {
   }
 
   async remove(device: string): Promise<void> {
+    this.#puts.get(device)?.stop.abort(removed(this.name(device)))
     await this.#images.locked(device, () => this.#images.clear(device))
     await this.#ebs.remove(device)
   }
 
-  /** What was written to an image becomes a snapshot, and the image stays as what it is an image of. */
-  seal(device: string): Promise<Seal> {
-    return this.#images.locked(device, async () => {
-      const note = await this.#open(device)
-      if (note === null) return this.#ebs.seal(device)
-      if (!(await this.#ebs.isSealed(device))) await this.#give(note)
-      const seal = await this.#ebs.seal(device)
-      await this.#images.keep(device)
-      return seal
-    })
+  /**
+   * What was written to an image becomes a snapshot, and the image stays as what it is an image of. @throws TIMED_OUT with `pending`: it takes longer
+   * than one should wait, and goes on; to be asked again
+   */
+  async seal(device: string): Promise<Seal> {
+    if ((await this.#open(device)) === null) return this.#ebs.seal(device)
+    const late = new DroverError(
+      'TIMED_OUT',
+      `the blocks of ${this.name(device)} are being put into EBS, and not all of them are there yet`,
+      { details: { pending: true } },
+    )
+    const { clock, surroundings } = this.#parts
+    return within(clock, surroundings.limits.put, this.#sealing(device), () => late)
   }
 
-  async #give({ device, base }: OpenImage): Promise<void> {
+  /** Joins what was begun. */
+  #sealing(device: string): Promise<Seal> {
+    const begun = this.#puts.get(device)
+    if (begun !== undefined) return begun.done
+    const stop = new AbortController()
+    const done = this.#images
+      .locked(device, async () => {
+        const note = await this.#open(device)
+        if (note !== null && !(await this.#ebs.isSealed(device))) await this.#give(note, stop.signal)
+        const seal = await this.#ebs.seal(device)
+        await this.#images.keep(device)
+        return seal
+      })
+      .finally(() => this.#puts.delete(device))
+    // Who asks again after it failed begins anew.
+    done.catch(() => {})
+    this.#puts.set(device, { done, stop })
+    return done
+  }
+
+  async #give({ device, base }: OpenImage, signal: AbortSignal): Promise<void> {
     const { files, notes } = this.#images
     const sizeBytes = await files.sizeBytes(device)
     if (sizeBytes === null || (base !== null && !(await this.#images.shown(base)))) {
@@ -137,24 +165,24 @@ export class StagedDevices implements BlockProvider {
       ranges: await files.ranges(),
     }
     try {
-      await this.#put(image, await this.#ebs.place(device, sizeBytes))
+      await this.#put(image, await this.#ebs.place(device, sizeBytes), signal)
     } catch (error) {
       await this.#ebs.gaveUp(device)
       throw error
     }
   }
 
-  async #put(image: WrittenImage, place: ArrivalPlace): Promise<void> {
+  async #put(image: WrittenImage, place: ArrivalPlace, signal: AbortSignal): Promise<void> {
     if ('draft' in place) {
       const { blocks, writes } = this.#parts.direct
       const { snapshotId, parent } = place.draft
       const writer = new DraftWriter(writes, snapshotId, parent === null ? null : new ParentBlocks(blocks, parent))
-      await giveBlocks(image, writer)
+      await giveBlocks(image, writer, signal)
       return writer.end()
     }
     const disk = await open(place.path, 'r+')
     try {
-      await giveBlocks(image, fileSink(disk, null))
+      await giveBlocks(image, fileSink(disk, null), signal)
       await disk.sync()
     } finally {
       await disk.close()
@@ -241,3 +269,7 @@ export class StagedDevices implements BlockProvider {
     return this.#ebs.name(device)
   }
 }
+
+const closing = () => new DroverError('TIMED_OUT', 'the pool is being closed; ask again when it is open')
+
+const removed = (name: string) => new DroverError('DATASET_MISSING', `${name} is being removed`)
