@@ -9,6 +9,7 @@ import type { Clock } from '../../src/lib/clock.ts'
 import { silentLogger } from '../../src/lib/logger.ts'
 import { surroundingsOf } from './pool.ts'
 import { type Ec2Server, here } from './server.ts'
+import { ServerDisks } from './server-disks.ts'
 
 /** Calls of a process that has died are never made, and answers that come after its death are never heard. */
 class MortalBudget extends CallBudget {
@@ -39,16 +40,24 @@ interface Options {
   readonly clock: Clock
   readonly cluster?: string
   readonly spec?: string
+  /** Default: `here`. */
+  readonly identity?: typeof here
   readonly limits?: Partial<ReturnType<typeof surroundingsOf>['limits']>
 }
 
 export const incarnate = async (options: Options): Promise<Incarnation> => {
-  const { server, directory, clock, cluster, limits, spec = 'ebs:' } = options
+  const { server, directory, clock, cluster, limits, spec = 'ebs:', identity = here } = options
   const budget = new MortalBudget(clock)
   const directBudget = new MortalBudget(clock)
   const standard = surroundingsOf(server, directory, clock)
   const surroundings = {
-    ...{ ...standard, budget, identity: async () => here, limits: { ...standard.limits, ...limits } },
+    ...{
+      ...standard,
+      budget,
+      identity: async () => identity,
+      disks: new ServerDisks(server, identity.instanceId),
+      limits: { ...standard.limits, ...limits },
+    },
     direct: { ...standard.direct, budget: directBudget },
     ...(cluster === undefined ? {} : { cluster: () => cluster }),
   }

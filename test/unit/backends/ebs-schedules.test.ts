@@ -8,7 +8,8 @@ import { blockBytes } from '../../ec2/blocks.ts'
 import { plantForeign } from '../../ec2/foreign.ts'
 import { type Incarnation, incarnate, newDevice } from '../../ec2/incarnation.ts'
 import { fastClock, unitBytes } from '../../ec2/pool.ts'
-import { Ec2Server } from '../../ec2/server.ts'
+import { abroad, Ec2Server, elsewhere, here } from '../../ec2/server.ts'
+import { ToldHost } from '../../ec2/told-host.ts'
 import { Random } from '../../simulation/random.ts'
 
 /** `npm run test:ebs-faults` tells others: the first seed, and how many. */
@@ -19,7 +20,7 @@ const times = { create: 1, attach: 1, detach: 1, delete: 1, snapshot: 1, modify:
 const faults = ['lost reply', 'lost request', 'throttled', 'failing'] as const
 const changes = [
   ...['CreateVolume', 'AttachVolume', 'DetachVolume', 'DeleteVolume', 'CreateSnapshot', 'DeleteSnapshot'],
-  ...['StartSnapshot', 'PutSnapshotBlock', 'CompleteSnapshot'],
+  ...['StartSnapshot', 'PutSnapshotBlock', 'CompleteSnapshot', 'CopySnapshot'],
 ]
 
 /** A few operations in any order, calls that go wrong, and processes that die in the midst; then everything is removed. */
@@ -29,6 +30,15 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
   const foreign = plantForeign(server, cluster)
   const directory = await mkdtemp('/var/tmp/drover-ebs-')
   let host: Incarnation = await incarnate({ server, directory, clock, cluster })
+  const isOurs = ({ tags }: { tags: Readonly<Record<string, string>> }) => tags['drover:cluster'] === cluster
+  const others = new Map<string, ToldHost>()
+  const other = async (): Promise<ToldHost> => {
+    const identity = random.pick([{ ...here, ...elsewhere }, abroad])
+    const known = others.get(identity.instanceId)
+    const found = known ?? (await ToldHost.start({ server, directory, clock, cluster, identity }))
+    others.set(identity.instanceId, found)
+    return found
+  }
   const live: string[] = []
   const sealed = new Map<string, Seal>()
   const all: string[] = []
@@ -78,6 +88,13 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
       )
       for await (const _ of told ?? []) return
     },
+    /** To another zone, or another region: of a snapshot only its name is sent. */
+    tell: async () => {
+      const there = await other()
+      const told = await host.devices.told(random.pick([...sealed.keys()]))
+      await there.adopt(told, random.chance(0.33) ? random.between(0, 10_000) : null)
+    },
+    'promote there': async () => (await other()).promote((devices) => random.pick(devices)),
     attach: () => host.devices.path(random.pick([...live, ...sealed.keys()])),
     grow: () => host.devices.grow(random.pick(live), unitBytes * 3),
     epoch: () => host.devices.noteEpoch('v'.repeat(26) as VolumeId, random.between(0, 8)),
@@ -88,7 +105,7 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
       const names = Object.keys(operations).filter(
         (name) =>
           (live.length > 0 || !/snapshot|grow|attach|compare/.test(name)) &&
-          (sealed.size > 0 || !/promote|compare/.test(name)),
+          (sealed.size > 0 || !/promote|compare|tell/.test(name)),
       )
       const name = random.pick(names)
       if (random.chance(0.33)) server.faults.add({ action: random.pick(changes), kind: random.pick(faults) })
@@ -105,14 +122,22 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
       }
     }
     server.faults.clear()
+    for (const there of others.values()) await there.prove()
+    const copies = server.abroad.snapshots
+      .all()
+      .filter(isOurs)
+      .map(({ tags }) => tags['drover:device'])
+    expect(new Set(copies).size, `seed ${seed}: copies of one device`).toBe(copies.length)
+    for (const there of others.values()) await there.removeAll()
     for (const [device, seal] of sealed) expect(await host.devices.isIntact(device, seal)).toBe(true)
     for (const device of all) await host.devices.remove(device)
-    const left = [...server.world.volumes.all(), ...server.world.snapshots.all()].filter(
-      ({ tags, ...each }) => tags['drover:cluster'] === cluster && !('attachment' in each && each.state === 'deleting'),
-    )
+    const left = [server.world, server.abroad]
+      .flatMap(({ volumes, snapshots }) => [...volumes.all(), ...snapshots.all()])
+      .filter((each) => isOurs(each) && !('attachment' in each && each.state === 'deleting'))
     expect(left, `seed ${seed}: what is left`).toEqual([])
     expect(foreign.untouched(), `seed ${seed}: what is not ours is untouched`).toBe(true)
   } finally {
+    for (const there of others.values()) there.die()
     host.die()
     foreign.remove()
     await rm(directory, { recursive: true, force: true })
