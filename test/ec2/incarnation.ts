@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { CallBudget } from '../../src/backends/block/ebs/budget.ts'
 import { EbsDevices } from '../../src/backends/block/ebs/ebs-devices.ts'
 import { EbsParts } from '../../src/backends/block/ebs/ebs-parts.ts'
+import type { Entry } from '../../src/backends/block/ebs/ledger.ts'
 import { parseEbsPool } from '../../src/backends/block/ebs/pool.ts'
 import { parsePoolSpec } from '../../src/domain/pool.ts'
 import type { Clock } from '../../src/lib/clock.ts'
@@ -31,7 +32,8 @@ export interface Incarnation {
   readonly devices: EbsDevices
   readonly parts: EbsParts
   readonly budget: CallBudget
-  die(): void
+  /** Resolves when what it was writing is written: what comes after it does not find it half done. */
+  die(): Promise<void>
 }
 
 interface Options {
@@ -64,9 +66,23 @@ export const incarnate = async (options: Options): Promise<Incarnation> => {
   await mkdir(surroundings.home, { recursive: true })
   const parts = new EbsParts(parseEbsPool(parsePoolSpec(spec)), surroundings, clock, silentLogger)
   await parts.open()
-  const die = () => {
+  const writing = new Set<Promise<void>>()
+  const { ledger } = parts
+  const mortal = (write: () => Promise<void>): Promise<void> => {
+    if (budget.isDead) return new Promise(() => {})
+    const one = write().finally(() => writing.delete(one))
+    writing.add(one)
+    return one
+  }
+  const [write, drop] = [ledger.write.bind(ledger), ledger.drop.bind(ledger)]
+  Object.assign(ledger, {
+    write: (entry: Entry) => mortal(() => write(entry)),
+    drop: (device: string) => mortal(() => drop(device)),
+  })
+  const die = async () => {
     for (const each of [budget, directBudget]) each.isDead = true
     parts.sizing.close()
+    await Promise.allSettled(writing)
   }
   return { devices: new EbsDevices(parts, async () => 1), parts, budget, die }
 }

@@ -71,7 +71,7 @@ export class ToldHost {
   }
 
   async again(): Promise<void> {
-    this.#host.die()
+    await this.#host.die()
     this.#host = await incarnate(this.#options)
   }
 
@@ -89,7 +89,7 @@ export class ToldHost {
     for (const device of [...this.#live, ...this.#adopted.keys()]) await this.#host.devices.remove(device)
   }
 
-  die(): void {
-    this.#host.die()
+  die(): Promise<void> {
+    return this.#host.die()
   }
 }

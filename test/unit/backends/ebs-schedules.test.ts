@@ -114,7 +114,7 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
         // The process dies; what it was about is not known.
         await Promise.race([work, clock.sleep(random.between(0, 10_000))]).catch(() => {})
         void work?.catch(() => {})
-        host.die()
+        await host.die()
         host = await incarnate({ server, directory, clock, cluster })
       } else {
         // Changed twice within six hours: EC2 refuses it.
@@ -137,8 +137,8 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
     expect(left, `seed ${seed}: what is left`).toEqual([])
     expect(foreign.untouched(), `seed ${seed}: what is not ours is untouched`).toBe(true)
   } finally {
-    for (const there of others.values()) there.die()
-    host.die()
+    for (const there of others.values()) await there.die()
+    await host.die()
     foreign.remove()
     await rm(directory, { recursive: true, force: true })
   }
