@@ -17,6 +17,8 @@ interface Options {
 export class ToldHost {
   readonly #options: Options
   readonly #adopted = new Map<string, ToldSnapshot>()
+  /** Of these it was answered that they are here. */
+  readonly #received = new Set<string>()
   /** What goes on while nobody waits for it. */
   readonly #underWay = new Set<Promise<void>>()
   readonly #live: string[] = []
@@ -49,6 +51,7 @@ export class ToldHost {
       await this.again()
     } else await first
     await this.#adopt(device, told)
+    this.#received.add(device)
   }
 
   /** As a move does, which asks again while EC2 is at it. */
@@ -64,10 +67,10 @@ export class ToldHost {
   }
 
   async promote(pick: (devices: readonly string[]) => string): Promise<void> {
-    if (this.#adopted.size === 0) return
+    if (this.#received.size === 0) return
     const device = newDevice()
     this.#live.push(device)
-    await this.#host.devices.clone(pick([...this.#adopted.keys()]), device)
+    await this.#host.devices.clone(pick([...this.#received]), device)
   }
 
   async again(): Promise<void> {
