@@ -90,8 +90,11 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
     },
     /** To another zone, or another region: of a snapshot only its name is sent. */
     tell: async () => {
+      const teller = host
       const there = await other()
-      const told = await host.devices.told(random.pick([...sealed.keys()]))
+      const told = await teller.devices.told(random.pick([...sealed.keys()]))
+      // The dead tell nothing.
+      if (dead.has(teller)) return
       await there.adopt(told, random.chance(0.33) ? random.between(0, 10_000) : null)
     },
     'promote there': async () => (await other()).promote((devices) => random.pick(devices)),
@@ -100,6 +103,7 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
     epoch: () => host.devices.noteEpoch('v'.repeat(26) as VolumeId, random.between(0, 8)),
     strange: () => host.devices.remove(foreign.device),
   }
+  const dead = new Set<Incarnation>()
   try {
     for (let count = 2 + random.between(0, 3); count > 0; count -= 1) {
       const names = Object.keys(operations).filter(
@@ -114,6 +118,7 @@ const runSchedule = async (server: Ec2Server, seed: number): Promise<void> => {
         // The process dies; what it was about is not known.
         await Promise.race([work, clock.sleep(random.between(0, 10_000))]).catch(() => {})
         void work?.catch(() => {})
+        dead.add(host)
         await host.die()
         host = await incarnate({ server, directory, clock, cluster })
       } else {
