@@ -1,6 +1,7 @@
 import type { SnapshotFacet } from '../backends/backend.ts'
 import type { VolumeId } from '../domain/ids.ts'
 import type { Clock } from '../lib/clock.ts'
+import { within } from '../lib/deadline.ts'
 
 /** Snapshots that are being made ready to be read. Who does not wait for it asks again, and joins what was begun. */
 export class Readying {
@@ -14,18 +15,17 @@ export class Readying {
   /** Each after the one before, upon which it may be made ready. False: they are not within that time. @throws what `prefetch` throws */
   async within(ms: number, facet: SnapshotFacet, id: VolumeId, names: readonly string[]): Promise<boolean> {
     const until = this.#clock.monotonic() + ms
-    for (const name of names) {
-      const isReady = this.#prefetch(facet, id, name).then(() => true)
-      const enough = new AbortController()
-      const late = this.#clock.sleep(Math.max(0, until - this.#clock.monotonic()), enough.signal).then(() => false)
-      late.catch(() => {})
-      try {
-        if (!(await Promise.race([isReady, late]))) return false
-      } finally {
-        enough.abort()
+    const late = new Error('not ready yet')
+    try {
+      for (const name of names) {
+        const leftMs = Math.max(0, until - this.#clock.monotonic())
+        await within(this.#clock, leftMs, this.#prefetch(facet, id, name), () => late)
       }
+      return true
+    } catch (error) {
+      if (error !== late) throw error
+      return false
     }
-    return true
   }
 
   #prefetch(facet: SnapshotFacet, id: VolumeId, name: string): Promise<void> {
